@@ -1,0 +1,24 @@
+//! Stores, rotators, rollouts, checks and notifiers: everything that speaks to a
+//! product.
+//!
+//! One file a kind, one line for each in [`catalog`]. Deliberately absent: the
+//! state machine. An adapter carries out one call, says what came of it, and
+//! remembers nothing between two calls but its connections and logins.
+
+pub mod aws;
+pub mod catalog;
+pub mod checks;
+pub mod child;
+pub mod credential;
+pub mod ecs;
+pub mod environment;
+pub mod hooks;
+pub mod http;
+pub mod notifiers;
+pub mod rollouts;
+pub mod rotators;
+mod settings;
+mod signature;
+pub mod stores;
+pub mod vault;
+mod webhook;

@@ -1,0 +1,4 @@
+//! Channels that reach people and programs.
+
+pub mod slack;
+pub mod webhook;

@@ -1,0 +1,4 @@
+//! Rotators: one file a kind.
+
+pub mod generated;
+pub mod operator;

@@ -1,0 +1,12 @@
+//! The adapters against servers and files, real and fake.
+
+mod checks;
+mod docs;
+mod ecs;
+mod hooks;
+mod messages;
+mod notifiers;
+mod policies;
+mod rollouts;
+mod stores;
+mod support;

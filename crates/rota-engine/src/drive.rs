@@ -1,0 +1,133 @@
+//! The loop: claim, decide, perform, record, until the rotation waits or ends.
+
+use jiff::{SignedDuration, Timestamp};
+use rota_core::fault::Fault;
+use rota_core::id::RotationId;
+use rota_core::rotation::{Decision, Event, State, decide};
+use serde_json::json;
+
+use crate::engine::Engine;
+use crate::perform;
+use crate::ports::JournalError;
+use crate::session::{Halt, Session};
+
+/// A rotation that only an order can move is looked at this often all the same, in
+/// case a notification was missed.
+const PARKED_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// After a rollback the schedule leaves a secret alone for this long.
+const AFTER_ROLLBACK: SignedDuration = SignedDuration::from_hours(24);
+
+/// One claim takes at most this many turns: a rotation that never waits is a bug,
+/// and must not keep a process from everything else.
+const MAX_TURNS: usize = 200;
+
+impl Engine {
+    /// Works on one rotation until it waits, ends or is lost. `None` where nothing is awake.
+    ///
+    /// # Errors
+    /// A passing fault of the journal; the lease lapses and another claim goes on.
+    pub async fn drive_one(&self) -> Result<Option<RotationId>, Fault> {
+        let claimed_at = self.clock.elapsed();
+        let Some(claim) = self.journal.claim(&self.settings.holder, self.settings.lease).await? else {
+            return Ok(None);
+        };
+        let id = claim.rotation.id;
+        let policy = self.policy().await?;
+        let mut session = Session::new(self, claim, claimed_at, policy);
+        match session.drive().await {
+            Ok(()) | Err(JournalError::Stale) => Ok(Some(id)),
+            Err(JournalError::Fault(fault)) => Err(fault),
+        }
+    }
+}
+
+/// What a turn of the loop leads to.
+enum Turn {
+    Again,
+    SleepUntil(Timestamp),
+}
+
+impl Session<'_> {
+    async fn drive(&mut self) -> Result<(), JournalError> {
+        let mut wake_at = self.now();
+        for _ in 0..MAX_TURNS {
+            if self.engine.is_stopping() {
+                break;
+            }
+            match self.turn().await? {
+                Turn::Again => wake_at = self.now(),
+                Turn::SleepUntil(until) => {
+                    wake_at = until;
+                    break;
+                }
+            }
+        }
+        self.engine.journal.release(&self.claim, wake_at).await
+    }
+
+    /// One decision and what follows from it; every way out is recorded.
+    async fn turn(&mut self) -> Result<Turn, JournalError> {
+        let halt = match self.decide_and_perform().await {
+            Ok(turn) => return Ok(turn),
+            Err(halt) => halt,
+        };
+        let event = match halt {
+            Halt::Lost(error) => return Err(error),
+            Halt::Fault(fault) => Event::Failed { fault },
+            Halt::Held(reason) => Event::Held { reason },
+            Halt::Waiting { after, why } => {
+                Event::Waited { until: self.now().saturating_add(after).unwrap_or(Timestamp::MAX), why }
+            }
+        };
+        match self.advance(event, json!(null), |_| ()).await {
+            Ok(()) => Ok(Turn::Again),
+            Err(Halt::Lost(error)) => Err(error),
+            Err(Halt::Fault(fault)) => Err(JournalError::Fault(fault)),
+            Err(Halt::Held(_) | Halt::Waiting { .. }) => Ok(Turn::Again),
+        }
+    }
+
+    async fn decide_and_perform(&mut self) -> Result<Turn, Halt> {
+        if self.apply_next_order().await? {
+            return Ok(Turn::Again);
+        }
+        let evidence = self.evidence().await?;
+        match decide(self.rotation(), self.secret(), &evidence, self.now()) {
+            Decision::Perform(step) => perform::step(self, step).await?,
+            Decision::Conclude(done) => self.advance(Event::Done { done }, json!(null), |_| ()).await?,
+            Decision::GatherAgain => self.advance(Event::EvidenceAged, json!(null), |_| ()).await?,
+            Decision::Hold(reason) => self.advance(Event::Held { reason }, json!(null), |_| ()).await?,
+            Decision::TurnBack(reason) => {
+                let by = "policy (on_failure = rollback)".to_owned();
+                let event = Event::RolledBack { by, reason: reason.message() };
+                self.advance(event, json!(null), |_| ()).await?;
+            }
+            Decision::WaitUntil { until, why } => return self.sleep(until, why).await,
+            Decision::Parked => return Ok(Turn::SleepUntil(self.later(PARKED_FOR))),
+            Decision::Finished(_) => return Ok(Turn::SleepUntil(Timestamp::MAX)),
+        }
+        Ok(Turn::Again)
+    }
+
+    /// Keeps what the rotation waits for where people can see it, once.
+    async fn sleep(&mut self, until: Timestamp, why: String) -> Result<Turn, Halt> {
+        let known = matches!(
+            &self.rotation().state,
+            State::Running { attempt, .. } if attempt.waiting.as_deref() == Some(&why)
+        );
+        if !known {
+            let event = Event::Waited { until: self.now(), why };
+            self.advance(event, json!(null), |_| ()).await?;
+        }
+        Ok(Turn::SleepUntil(until))
+    }
+
+    pub(crate) fn later(&self, duration: SignedDuration) -> Timestamp {
+        self.now().saturating_add(duration).unwrap_or(Timestamp::MAX)
+    }
+
+    pub(crate) fn start_after_rollback(&self) -> Timestamp {
+        if self.rotation().is_emergency() { self.now() } else { self.later(AFTER_ROLLBACK) }
+    }
+}

@@ -1,0 +1,129 @@
+//! The engine: what one process needs to work on rotations.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures::lock::Mutex as AsyncMutex;
+use jiff::SignedDuration;
+use rota_core::fault::Fault;
+use rota_core::format::{RandomFailed, RandomSource};
+use uuid::Uuid;
+
+use crate::bounded::Bounded;
+use crate::ports::{AcceptedPolicy, Adapters, Clock, Journal};
+
+/// How one process works. Every limit is an upper bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// Names this process in leases and history.
+    pub holder: String,
+    pub lease: SignedDuration,
+    /// The longest that one call of a port may take.
+    pub call_limit: SignedDuration,
+    /// How many due secrets one look opens at the most.
+    pub open_at_once: u32,
+}
+
+impl EngineSettings {
+    /// Settings with a lease that covers three of the longest calls.
+    #[must_use]
+    pub fn new(holder: String) -> Self {
+        Self {
+            holder,
+            lease: SignedDuration::from_secs(120),
+            call_limit: SignedDuration::from_secs(30),
+            open_at_once: 50,
+        }
+    }
+
+    /// How long after its start a call may still have its effect, whoever made it: the
+    /// lease under which it was made, and the longest call.
+    pub(crate) fn lands_within(&self) -> SignedDuration {
+        self.lease.saturating_add(self.call_limit)
+    }
+}
+
+/// Stop this long before a lease ends: the record of an outcome must still fit.
+pub(crate) const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// One process's hands. Every method does a bounded amount of work and returns;
+/// all memory is in the journal, so that any process goes on where another stopped.
+pub struct Engine {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) adapters: Arc<dyn Adapters>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<Mutex<dyn RandomSource + Send>>,
+    pub(crate) settings: EngineSettings,
+    policy: AsyncMutex<Option<Arc<AcceptedPolicy>>>,
+    stopping: AtomicBool,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        adapters: Arc<dyn Adapters>,
+        clock: Arc<dyn Clock>,
+        random: Arc<Mutex<dyn RandomSource + Send>>,
+        settings: EngineSettings,
+    ) -> Self {
+        let journal = Arc::new(Bounded::new(journal, Arc::clone(&clock), settings.call_limit));
+        Self {
+            journal,
+            adapters,
+            clock,
+            random,
+            settings,
+            policy: AsyncMutex::new(None),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Begins no further step: rotations under way are released after their current one.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The policy that all replicas act on, as last seen by [`Engine::refresh_policy`].
+    pub(crate) async fn policy(&self) -> Result<Option<Arc<AcceptedPolicy>>, Fault> {
+        if let Some(policy) = self.policy.lock().await.as_ref() {
+            return Ok(Some(Arc::clone(policy)));
+        }
+        self.refresh_policy().await
+    }
+
+    /// Reads the accepted policy anew where its version changed.
+    ///
+    /// # Errors
+    /// A passing fault of the journal.
+    pub async fn refresh_policy(&self) -> Result<Option<Arc<AcceptedPolicy>>, Fault> {
+        let known = self.policy.lock().await.as_ref().map(|policy| policy.version);
+        if let Some(newer) = self.journal.accepted_policy(known).await? {
+            self.adapters.accept(&newer.policy);
+            *self.policy.lock().await = Some(Arc::new(newer));
+        }
+        Ok(self.policy.lock().await.clone())
+    }
+
+    /// A new identifier, ordered by `now` (UUID version 7, RFC 9562).
+    pub(crate) fn new_id(&self, now: jiff::Timestamp) -> Result<Uuid, Fault> {
+        let mut bytes = [0u8; 10];
+        self.with_random(|random| random.fill(&mut bytes))?;
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        Ok(uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
+    }
+
+    pub(crate) fn with_random<T>(
+        &self,
+        use_it: impl FnOnce(&mut (dyn RandomSource + Send)) -> Result<T, RandomFailed>,
+    ) -> Result<T, Fault> {
+        let mut random = self.random.lock().map_err(|_| {
+            Fault::transient("the random source was poisoned by a panic; restart the process")
+        })?;
+        use_it(&mut *random).map_err(|failed| Fault::transient(failed.to_string()))
+    }
+}

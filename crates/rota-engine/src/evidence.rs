@@ -1,0 +1,68 @@
+//! Reads what only the outside can tell, right before deciding.
+
+use jiff::SignedDuration;
+use rota_core::rotation::{Evidence, Nature, RolloutEvidence, Source, State, Step};
+
+use crate::ports::{SlotRole, SlotState};
+use crate::session::{Halt, Session};
+
+/// How far the clocks of database and store may be apart at a destructive gate.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
+impl Session<'_> {
+    pub(crate) async fn evidence(&mut self) -> Result<Evidence, Halt> {
+        let mut evidence = Evidence::default();
+        let State::Running { step, attempt } = &self.rotation().state else { return Ok(evidence) };
+        let (step, undecided) = (*step, attempt.intent.is_none());
+        if attempt.not_before > self.now() {
+            return Ok(evidence);
+        }
+        match step.nature() {
+            Nature::Rollout => evidence.rollouts = self.rollout_evidence().await?,
+            Nature::Effect if step == Step::Stage && undecided => {
+                evidence.submitted = self.is_submitted().await?;
+            }
+            Nature::Effect | Nature::Publication(_) | Nature::Observation | Nature::Wait => {}
+        }
+        if matches!(step, Step::ConfirmIdle | Step::RecheckIdle | Step::Withdraw | Step::Revoke) && undecided
+        {
+            evidence.clock_problem = self.clock_problem().await?;
+        }
+        Ok(evidence)
+    }
+
+    /// How far every consumer is with the last publication. A rollout from before a
+    /// resume passes no gate.
+    async fn rollout_evidence(
+        &self,
+    ) -> Result<std::collections::BTreeMap<rota_core::id::ConsumerId, RolloutEvidence>, Halt> {
+        let facts = &self.rotation().facts;
+        let Some(publication) = &facts.publication else { return Ok(Default::default()) };
+        let since = facts.evidence_after.map_or(publication.at, |after| after.max(publication.at));
+        Ok(self.engine.journal.rollouts(&self.consumer_ids(), since).await?)
+    }
+
+    /// A person's value is in the slot, or in the inbox that the daemon empties.
+    async fn is_submitted(&mut self) -> Result<bool, Halt> {
+        if self.rotation().shape.source != Source::Submitted {
+            return Ok(false);
+        }
+        let (_, store) = self.primary()?;
+        let slot = self.slot(SlotRole::Candidate)?;
+        if !matches!(self.call("reading the slot", store.read_slot(&slot)).await?, SlotState::Empty) {
+            return Ok(true);
+        }
+        let Some(inbox) = self.inbox() else { return Ok(false) };
+        Ok(self.call("reading the inbox", store.read_other(&inbox)).await?.is_some())
+    }
+
+    async fn clock_problem(&mut self) -> Result<Option<String>, Halt> {
+        let (policy, store) = self.primary()?;
+        let Some(theirs) = self.call("asking the store's clock", store.clock()).await? else {
+            return Ok(None);
+        };
+        let apart = self.now().duration_since(theirs).abs();
+        Ok((apart > CLOCK_TOLERANCE)
+            .then(|| format!("the database and store `{}` are {apart:#} apart", policy.id)))
+    }
+}

@@ -1,0 +1,24 @@
+//! Performs what `rota-core` decides.
+//!
+//! The ports to the world, and the loop that claims a rotation, decides, records
+//! the intent, performs and records the outcome. Deliberately absent: SQL, HTTP and
+//! any knowledge of a product.
+
+mod bounded;
+mod document_io;
+mod drive;
+mod engine;
+mod evidence;
+mod notice;
+mod open;
+mod orders;
+mod outbox;
+mod perform;
+pub mod ports;
+mod remind;
+mod rollouts;
+mod session;
+#[cfg(feature = "test-support")]
+pub mod test_support;
+
+pub use engine::{Engine, EngineSettings};

@@ -1,0 +1,306 @@
+//! The words of notices: what happened, what it means now, what comes next, what to run.
+
+use jiff::{SignedDuration, Timestamp};
+use rota_core::policy::model::{Priority, SecretPolicy};
+use rota_core::rotation::{
+    Cause, Event, Haste, HoldReason, List, Outcome, Phase, Rotation, Source, State, Step, Suspect,
+    can_roll_back,
+};
+
+use crate::ports::{DueSecret, Notice, NoticeKind, Upcoming};
+
+/// What a change of a rotation tells people.
+pub(crate) fn of_transition(
+    before: &Rotation,
+    after: &Rotation,
+    event: &Event,
+    secret: &SecretPolicy,
+    now: Timestamp,
+) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if let Event::Hastened { suspect, by, reason } = event {
+        notices.push(emergency(after, secret, *suspect, &format!("{by}: {reason}"), now));
+    }
+    if let Event::RolledBack { by, reason } = event {
+        notices.push(turned_back(after, secret, by, reason, now));
+    }
+    match (&before.state, &after.state) {
+        (State::Running { .. }, State::Held { reason, .. }) => {
+            notices.push(held(after, secret, reason, now));
+        }
+        (_, State::Ended { outcome, .. }) => notices.extend(ended(after, secret, *outcome, now)),
+        (_, State::Running { step, .. }) if before.step() != Some(*step) => {
+            notices.extend(waiting_for_person(after, secret, *step, now));
+        }
+        _ => {}
+    }
+    notices
+}
+
+fn base(rotation: &Rotation, secret: &SecretPolicy, kind: NoticeKind, now: Timestamp) -> Notice {
+    let step = rotation.step().map_or("", Step::as_str);
+    Notice {
+        key: format!("{}:{}:{step}:{}", rotation.id, kind.as_str(), now.as_millisecond()),
+        kind,
+        secret: Some(secret.id.clone()),
+        rotation: Some(rotation.id),
+        owner: secret.owner.clone(),
+        priority: secret.priority,
+        what: String::new(),
+        impact: impact(rotation).to_owned(),
+        next: String::new(),
+        command: None,
+        link: None,
+        at: now,
+    }
+}
+
+/// What consumers live with at this moment.
+fn impact(rotation: &Rotation) -> &'static str {
+    let revoked = rotation.facts.done.contains(&Step::Revoke) || rotation.facts.confirmed_at.is_some();
+    let disabled = rotation.facts.attempted.contains(&Step::Disable);
+    match rotation.list() {
+        List::Nothing => "the secret does not exist yet; nothing reads it",
+        List::Old => "the old value is in use and still works",
+        List::OldNew => "the old value is in use and still works; the new one is accepted too",
+        List::NewOld | List::New if revoked => "the new value is in use; the old one is revoked",
+        List::NewOld | List::New if disabled => {
+            "the new value is in use; the old one is disabled and recoverable"
+        }
+        List::NewOld => "the new value is in use; the old one still works",
+        List::New => "the new value is in use; the old one is kept and recoverable",
+    }
+}
+
+pub(crate) fn started(rotation: &Rotation, secret: &SecretPolicy, now: Timestamp) -> Notice {
+    let why = match &rotation.order.cause {
+        Cause::Scheduled => "on schedule".to_owned(),
+        Cause::Requested { by, reason } => format!("asked for by {by}: {reason}"),
+    };
+    if let Haste::Emergency { suspect } = rotation.order.haste {
+        return emergency(rotation, secret, suspect, &why, now);
+    }
+    let what = if rotation.shape.creation { "Creation" } else { "Rotation" };
+    Notice {
+        what: format!("{what} of {} started, {why}", secret.id),
+        next: match rotation.shape.source {
+            Source::Generated | Source::Created => {
+                "a new value is made and proven beside the old one".to_owned()
+            }
+            Source::Submitted => "a person makes the new value and hands it in".to_owned(),
+        },
+        command: (rotation.shape.source == Source::Submitted).then(|| format!("rota submit {}", secret.id)),
+        link: secret.page.clone(),
+        ..base(rotation, secret, NoticeKind::Started, now)
+    }
+}
+
+fn emergency(
+    rotation: &Rotation,
+    secret: &SecretPolicy,
+    suspect: Suspect,
+    why: &str,
+    now: Timestamp,
+) -> Notice {
+    let (leaked, next) = match suspect {
+        Suspect::Older => (
+            "the value in use",
+            "a new value is proven and published; the leaked one is refused before every instance is new",
+        ),
+        Suspect::Newer => (
+            "the new value",
+            "the old value is published again and the leaked one refused, then a fresh rotation starts",
+        ),
+    };
+    Notice {
+        what: format!("EMERGENCY: {leaked} of {} leaked ({why})", secret.id),
+        next: next.to_owned(),
+        command: Some(format!("rota status {} --watch", secret.id)),
+        priority: Priority::Critical,
+        ..base(rotation, secret, NoticeKind::Emergency, now)
+    }
+}
+
+fn turned_back(rotation: &Rotation, secret: &SecretPolicy, by: &str, reason: &str, now: Timestamp) -> Notice {
+    Notice {
+        what: format!("Rotation of {} is going back to the old value ({by}: {reason})", secret.id),
+        next: "the old value is published and rolled out step by step, then the new one is removed"
+            .to_owned(),
+        command: Some(format!("rota status {} --watch", secret.id)),
+        ..base(rotation, secret, NoticeKind::RolledBack, now)
+    }
+}
+
+fn held(rotation: &Rotation, secret: &SecretPolicy, reason: &HoldReason, now: Timestamp) -> Notice {
+    let can_undo = can_roll_back(rotation).is_ok();
+    Notice {
+        what: format!("Rotation of {} is held: {}", secret.id, reason.message()),
+        next: "nothing happens until a person decides".to_owned(),
+        command: Some(reason.way_out(secret.id.as_str(), can_undo)),
+        ..base(rotation, secret, NoticeKind::Held, now)
+    }
+}
+
+fn ended(rotation: &Rotation, secret: &SecretPolicy, outcome: Outcome, now: Timestamp) -> Option<Notice> {
+    debug_assert!(rotation.phase().is_ended());
+    Some(match outcome {
+        Outcome::Completed => Notice {
+            what: format!("Rotation of {} is complete", secret.id),
+            impact: rotation.facts.refusal.clone().unwrap_or_else(|| "the new value is in use".to_owned()),
+            next: "the next one follows its schedule".to_owned(),
+            ..base(rotation, secret, NoticeKind::Completed, now)
+        },
+        Outcome::RolledBack => Notice {
+            what: format!("Rotation of {} was rolled back", secret.id),
+            impact: "the old value is in use and still works; the new one is removed".to_owned(),
+            next: "the schedule tries again after a pause".to_owned(),
+            command: Some(format!("rota history {}", secret.id)),
+            ..base(rotation, secret, NoticeKind::RolledBack, now)
+        },
+        Outcome::Abandoned => Notice {
+            what: format!("Rotation of {} was abandoned", secret.id),
+            next: "no rotation starts until what is left alive is reconciled".to_owned(),
+            command: Some(format!("rota status {}", secret.id)),
+            ..base(rotation, secret, NoticeKind::Abandoned, now)
+        },
+        // The one that took over speaks.
+        Outcome::Superseded => return None,
+    })
+}
+
+/// Tells the person whom a step waits for, once.
+fn waiting_for_person(
+    rotation: &Rotation,
+    secret: &SecretPolicy,
+    step: Step,
+    now: Timestamp,
+) -> Option<Notice> {
+    let submitting = step == Step::Stage && rotation.shape.source == Source::Submitted;
+    let (what, next, command) = if submitting {
+        (
+            format!("{} needs a new value from a person", secret.id),
+            "once it is handed in it is proven, published and watched",
+            format!("rota submit {}", secret.id),
+        )
+    } else if step == Step::Confirm {
+        (
+            format!("the old value of {} can be revoked at its provider now", secret.id),
+            "once that is confirmed the rotation is complete",
+            format!("rota confirm {}", secret.id),
+        )
+    } else {
+        return None;
+    };
+    Some(Notice {
+        key: format!("{}:waiting:{step}", rotation.id),
+        what,
+        next: next.to_owned(),
+        command: Some(command),
+        link: secret.page.clone(),
+        ..base(rotation, secret, NoticeKind::WaitingForPerson, now)
+    })
+}
+
+pub(crate) fn check_failed(
+    rotation: &Rotation,
+    secret: &SecretPolicy,
+    detail: &str,
+    now: Timestamp,
+) -> Notice {
+    debug_assert_eq!(rotation.phase(), Phase::Monitor);
+    let next = format!(
+        "the watch goes on; after {} failures in a row the rotation is held or rolled back",
+        secret.healthy.failures
+    );
+    Notice {
+        what: format!("A check failed after {} was promoted: {detail}", secret.id),
+        next,
+        command: Some(format!("rota rollback {} --reason ...", secret.id)),
+        ..base(rotation, secret, NoticeKind::CheckFailed, now)
+    }
+}
+
+/// A rotation that should start and cannot. Said once a day.
+pub(crate) fn cannot_start(due: &DueSecret, why: &str, now: Timestamp) -> Notice {
+    let day = now.as_second() / 86_400;
+    Notice {
+        key: format!("{}:cannot_start:{day}", due.secret),
+        kind: NoticeKind::Held,
+        secret: Some(due.secret.clone()),
+        rotation: None,
+        owner: None,
+        priority: due.priority,
+        what: format!("Rotation of {} cannot start: {why}", due.secret),
+        impact: "nothing was changed; the value in use still works".to_owned(),
+        next: "it is tried again every 15 minutes".to_owned(),
+        command: Some("rota doctor".to_owned()),
+        link: None,
+        at: now,
+    }
+}
+
+pub(crate) fn due_soon(
+    secret: &SecretPolicy,
+    upcoming: &Upcoming,
+    before: SignedDuration,
+    now: Timestamp,
+) -> Notice {
+    let by_person = upcoming.waits_for_person;
+    Notice {
+        key: format!("{}:due_soon:{}:{}", secret.id, upcoming.due, before.as_secs()),
+        kind: NoticeKind::DueSoon,
+        secret: Some(secret.id.clone()),
+        rotation: None,
+        owner: secret.owner.clone(),
+        priority: secret.priority,
+        what: format!("{} is due in {}", secret.id, rough(upcoming.due.duration_since(now))),
+        impact: "the value in use still works".to_owned(),
+        next: if by_person {
+            "a person has to make the new value and hand it in".to_owned()
+        } else {
+            format!("the rotation runs by itself; due {}", upcoming.due)
+        },
+        command: by_person.then(|| format!("rota submit {}", secret.id)),
+        link: secret.page.clone(),
+        at: now,
+    }
+}
+
+pub(crate) fn overdue(secret: &SecretPolicy, upcoming: &Upcoming, days: i64, now: Timestamp) -> Notice {
+    Notice {
+        key: format!("{}:overdue:{}:{days}", secret.id, upcoming.due),
+        kind: NoticeKind::Overdue,
+        secret: Some(secret.id.clone()),
+        rotation: None,
+        owner: secret.owner.clone(),
+        priority: escalated(secret.priority, days),
+        what: format!("{} is overdue by {}", secret.id, rough(now.duration_since(upcoming.due))),
+        impact: "the value in use still works, and is older than the policy allows".to_owned(),
+        next: upcoming.waiting.clone().map_or_else(
+            || "no rotation is in flight".to_owned(),
+            |why| format!("the rotation in flight waits for {why}"),
+        ),
+        command: Some(format!("rota status {}", secret.id)),
+        link: secret.page.clone(),
+        at: now,
+    }
+}
+
+/// Each three days past due raise the priority by one.
+fn escalated(priority: Priority, days: i64) -> Priority {
+    let ladder = [Priority::Critical, Priority::High, Priority::Medium, Priority::Low];
+    let start = ladder.iter().position(|step| *step == priority).unwrap_or(0);
+    let raised = start.saturating_sub(usize::try_from(days / 3).unwrap_or(0));
+    ladder[raised]
+}
+
+fn rough(duration: SignedDuration) -> String {
+    let hours = duration.as_hours();
+    if hours >= 48 {
+        format!("{} days", hours / 24)
+    } else if hours >= 2 {
+        format!("{hours} hours")
+    } else {
+        format!("{} minutes", duration.as_mins())
+    }
+}

@@ -1,0 +1,82 @@
+//! Orders of people, applied to the rotation in flight before anything else.
+
+use rota_core::rotation::{Done, Event, HoldReason, Step, Suspect, emergency_is_within_reach};
+use serde_json::json;
+
+use crate::open;
+use crate::ports::{JournalError, Opened, OrderKind, PendingOrder, Record};
+use crate::session::{Halt, Session};
+
+impl Session<'_> {
+    /// Applies the oldest order that nobody handled; true where there was one.
+    pub(crate) async fn apply_next_order(&mut self) -> Result<bool, Halt> {
+        if self.claim.orders.is_empty() {
+            return Ok(false);
+        }
+        let order = self.claim.orders.remove(0);
+        let (by, reason) = (order.by.clone(), order.reason.clone());
+        let event = match &order.kind {
+            OrderKind::Rotate => return self.refuse(&order, "a rotation is in flight already").await,
+            OrderKind::Submitted => return self.note(&order, "looked at").await,
+            OrderKind::Hold => Event::Held { reason: HoldReason::Asked { by, reason } },
+            OrderKind::Resume => Event::Resumed { by, reason },
+            OrderKind::Rollback => Event::RolledBack { by, reason },
+            OrderKind::Abandon => Event::Abandoned { by, reason },
+            OrderKind::Confirm if self.rotation().step() == Some(Step::Confirm) => {
+                Event::Done { done: Done::Confirmed { at: order.at } }
+            }
+            OrderKind::Confirm => return self.refuse(&order, "nothing waits for a confirmation now").await,
+            OrderKind::Emergency { suspect } => {
+                match suspect
+                    .filter(|suspect| emergency_is_within_reach(self.rotation(), *suspect, self.now()))
+                {
+                    Some(suspect) => Event::Hastened { suspect, by, reason },
+                    None => return self.supersede(&order).await,
+                }
+            }
+        };
+        let detail = json!({ "order": order.id, "by": order.by });
+        let id = order.id;
+        match self.advance(event, detail, |record| record.handled.push((id, "applied".to_owned()))).await {
+            Ok(()) => Ok(true),
+            Err(Halt::Fault(fault)) => self.refuse(&order, &fault.to_string()).await,
+            Err(halt) => Err(halt),
+        }
+    }
+
+    async fn refuse(&mut self, order: &PendingOrder, why: &str) -> Result<bool, Halt> {
+        self.answer(order, "order.refused", why).await
+    }
+
+    async fn note(&mut self, order: &PendingOrder, what: &str) -> Result<bool, Halt> {
+        self.answer(order, "order.noted", what).await
+    }
+
+    async fn answer(&mut self, order: &PendingOrder, kind: &str, answer: &str) -> Result<bool, Halt> {
+        let mut record = Record::of(self.rotation().clone(), self.claim.last_effect);
+        let mut line = self.entry_of(kind, json!({ "order": order, "answer": answer }));
+        line.actor = order.by.clone();
+        record.history.push(line);
+        record.handled.push((order.id, answer.to_owned()));
+        self.commit(record).await?;
+        Ok(true)
+    }
+
+    /// A third value takes over in one transaction; this rotation ends as superseded.
+    async fn supersede(&mut self, order: &PendingOrder) -> Result<bool, Halt> {
+        let plan = open::Opening {
+            entry: self.current_entry(),
+            cause: open::cause_of(order),
+            suspect: Some(Suspect::Older),
+            serves: None,
+            order: Some(order.clone()),
+            supersedes: Some(self.rotation().clone()),
+        };
+        match open::open(self.engine, plan, self.now()).await? {
+            // The row is no longer ours: the next claim works on the new one.
+            Opened::Yes => Err(Halt::Lost(JournalError::Stale)),
+            Opened::InFlight => self.refuse(order, "another rotation uses the same target or place").await,
+            Opened::Blocked { why } => self.refuse(order, &why).await,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the third value of an emergency has to end beside the value that it replaces:
+//! everything that the rotations which it took over had put on the target.
+//!
+//! Their candidates may have leaked as well, and nobody else will ever look at them.
+
+use std::collections::BTreeMap;
+
+use rota_core::id::RotationId;
+use rota_core::publication::Material;
+use rota_core::rotation::{Source, State};
+
+use super::{intend_anew, slots, target};
+use crate::ports::{Observed, SlotRole, TargetContext, TargetEffect};
+use crate::session::{Halt, Session};
+
+/// Revokes every value of the rotations that this one took over. To be called with the
+/// intent to revoke recorded; may be repeated.
+pub(super) async fn revoke(session: &mut Session<'_>) -> Result<(), Halt> {
+    let taken_over = session.rotation().order.supersedes.clone();
+    if taken_over.is_empty() {
+        return Ok(());
+    }
+    for rotation in taken_over {
+        let mut known = false;
+        for role in [SlotRole::Old, SlotRole::Candidate] {
+            if let Some(value) = slots::read_of(session, rotation, role).await? {
+                known |= role == SlotRole::Candidate;
+                revoke_value(session, rotation, value).await?;
+            }
+        }
+        if !known && session.rotation().shape.source == Source::Created {
+            remove_unknown(session, rotation).await?;
+        }
+    }
+    if !session.rotator()?.traits().fenced
+        && let State::Running { attempt, .. } = &session.rotation().state
+    {
+        let since = attempt.since;
+        session.wait_for_late_effects(since, "late effects of what was taken over to land")?;
+    }
+    Ok(())
+}
+
+/// Revokes one value, unless it is one of this rotation's own.
+async fn revoke_value(session: &mut Session<'_>, rotation: RotationId, value: Material) -> Result<(), Halt> {
+    let own = target::context(session).await?;
+    let is_own = [&own.old, &own.new].into_iter().flatten().any(|parts| parts.same_as(&value.parts));
+    if is_own {
+        return Ok(());
+    }
+    let identity = session.rotator()?.identity_of(&value.parts);
+    let context = TargetContext { rotation, old: Some(value.parts), old_identity: identity, ..own };
+    apply(session, TargetEffect::Revoke, &context).await
+}
+
+/// Removes what the target made for a rotation whose value never reached its slot.
+async fn remove_unknown(session: &mut Session<'_>, rotation: RotationId) -> Result<(), Halt> {
+    let own = target::context(session).await?;
+    let context = TargetContext { rotation, new: None, new_identity: None, ..own };
+    let rotator = session.rotator()?;
+    let made = session.call("looking for a lost credential", rotator.find_created(&context)).await?;
+    let Some(identity) = made else { return Ok(()) };
+    let context = TargetContext { new_identity: Some(identity), ..context };
+    apply(session, TargetEffect::Remove, &context).await
+}
+
+/// Each effect has a number of its own, so that a fence lets it pass. A credential that
+/// holds another value by now is not this one any more.
+async fn apply(session: &mut Session<'_>, effect: TargetEffect, context: &TargetContext) -> Result<(), Halt> {
+    let rotator = session.rotator()?;
+    let observed = session.call("looking at the target", rotator.observe(effect, context)).await?;
+    if observed != Observed::Absent {
+        return Ok(());
+    }
+    let number = intend_anew(session, BTreeMap::new(), 0).await?;
+    let fence = session.fence(number);
+    session.call("changing the target", rotator.apply(effect, context, fence)).await
+}

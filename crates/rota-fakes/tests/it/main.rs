@@ -1,0 +1,11 @@
+//! Each server against what its documentation promises.
+
+mod consumer;
+mod ecs;
+mod http;
+mod postgres;
+mod real;
+mod secretsmanager;
+mod slack;
+mod vault;
+mod webhook;

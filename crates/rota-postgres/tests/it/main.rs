@@ -1,0 +1,13 @@
+//! The journal on real Postgres servers.
+
+mod claims;
+mod conformance;
+mod connect;
+mod history;
+mod identity;
+mod listen;
+mod migrations;
+mod orders;
+mod reports;
+mod roles;
+mod support;

@@ -1,0 +1,214 @@
+//! Orders to the daemon: rotate, confirm, hold, resume, roll back, abandon, adopt,
+//! reconcile.
+//!
+//! Each is one call of a function in the database, which records who asked and why.
+//! Deliberately absent: doing anything of it. The daemon does, and says what became of it.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use rota_core::id::SecretId;
+use rota_core::policy::model::PolicyEntry;
+use rota_core::rotation::Suspect;
+use rota_core::schedule::Start;
+use rota_engine::ports::OrderKind;
+use rota_postgres::{Adoption, Asked, Orders, Reports};
+use serde_json::json;
+
+use super::Context;
+use super::policy::unknown_secret;
+use crate::cli::{Adopt, Consent, Order, Reconcile, Rotate};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::prompt;
+use crate::view::Secret;
+
+/// What `pg_stat_activity` shows.
+const WHO: &str = "rota order";
+
+/// A word for everything that leaked, instead of a version.
+const BOTH: &str = "both";
+
+pub(super) async fn rotate(context: &Context, order: &Rotate) -> Outcome {
+    let (orders, secret) = prepare(context, &order.name).await?;
+    let Some(suspect) = order.suspect.as_deref().filter(|_| order.emergency) else {
+        let asked = asked(&order.consent, None)?;
+        return give(context, &orders, &order.name, &OrderKind::Rotate, &asked).await;
+    };
+    let suspect = suspected(&secret, suspect)?;
+    let plan = emergency_plan(&secret, suspect);
+    let asked = confirmed(&order.consent, &secret, &plan)?;
+    give(context, &orders, &order.name, &OrderKind::Emergency { suspect }, &asked).await
+}
+
+pub(super) async fn simple(context: &Context, kind: OrderKind, order: &Order) -> Outcome {
+    let (orders, secret) = prepare(context, &order.name).await?;
+    let asked = match danger(&kind, &secret) {
+        Some(plan) => confirmed(&order.consent, &secret, &plan)?,
+        None => asked(&order.consent, None)?,
+    };
+    give(context, &orders, &order.name, &kind, &asked).await
+}
+
+/// What an order would do that cannot simply be taken back; `None` for the others.
+fn danger(kind: &OrderKind, secret: &Secret) -> Option<String> {
+    let reads = secret.published.as_deref().unwrap_or("[old]");
+    match kind {
+        OrderKind::Rollback => Some(format!(
+            "Consumers read {reads} now. Everything goes back to the old value, each step rolled out to its end."
+        )),
+        OrderKind::Abandon => Some(format!(
+            "Consumers read {reads} now, and stay so. What is alive stays alive, and the secret does not \
+             rotate again before `rota reconcile {}`.",
+            secret.secret
+        )),
+        OrderKind::Confirm => Some(
+            "You say that the old key is revoked at the provider. If it is not, it stays usable and nobody looks."
+                .to_owned(),
+        ),
+        OrderKind::Emergency { suspect } => Some(emergency_plan(secret, *suspect)),
+        OrderKind::Rotate | OrderKind::Hold | OrderKind::Resume | OrderKind::Submitted => None,
+    }
+}
+
+pub(super) async fn adopt(context: &Context, order: &Adopt) -> Outcome {
+    let pool = context.connect(WHO).await?;
+    let (policy, _) = super::policy::good(context, order.policy.source.as_ref()).await?;
+    let entry = policy.entry(&order.name).ok_or_else(|| unknown_secret(&order.name))?;
+    let now = Reports::new(pool.clone()).now().await?;
+    let adoption = adoption(&entry, order, now)?;
+    let asked = asked(&order.consent, Some("adopted with the date of its last rotation"))?;
+    Orders::new(pool.clone()).adopt(&order.name, &adoption, &asked).await?;
+    let out = context.output;
+    if out.json {
+        out.document(&json!({ "secret": order.name, "next_due": adoption.next_due, "next_start": adoption.next_start }))?;
+    } else {
+        let due = adoption.next_due.map_or_else(|| "only on order".to_owned(), super::status::utc);
+        out.line(format!("{} is adopted; due next: {due}", order.name))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The due date that was chosen, else the one that follows from the last rotation.
+fn adoption(entry: &PolicyEntry, order: &Adopt, now: Timestamp) -> Result<Adoption, Failure> {
+    let moment = |day: Option<Date>| {
+        let zoned = day.map(|day| day.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()));
+        zoned.transpose().map_err(|_| Failure::invalid("a date is out of range"))
+    };
+    let (rotated, chosen) = (moment(order.rotated_on)?, moment(order.due)?);
+    let secret = &entry.secret;
+    let start = Start { lead: secret.lead, window: secret.window.as_ref() };
+    let due = secret.schedule.first_due(now, chosen, rotated, start).map(|due| due.at);
+    Ok(Adoption { last_rotated: rotated, next_due: due, next_start: due.map(|due| start.of(due)) })
+}
+
+pub(super) async fn reconcile(context: &Context, order: &Reconcile) -> Outcome {
+    let (orders, secret) = prepare(context, &order.name).await?;
+    let plan = "You say that what was left alive is dealt with: revoked at its target, and one value published \
+                and rolled out. The secret may rotate again.";
+    let asked = confirmed(&order.consent, &secret, plan)?;
+    let resolved = orders.resolve_orphan(&order.name, order.orphan, &asked).await?;
+    let out = context.output;
+    if out.json {
+        out.document(&json!({ "secret": order.name, "resolved": resolved }))?;
+    } else {
+        out.line(format!("{}: {resolved} reconciled", order.name))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Connects, and looks whether the secret exists and how it is.
+async fn prepare(context: &Context, name: &SecretId) -> Result<(Orders, Secret), Failure> {
+    let pool = context.connect(WHO).await?;
+    let status = Reports::new(pool.clone()).status(Some(name)).await?.pop();
+    Ok((Orders::new(pool), status.ok_or_else(|| unknown_secret(name))?.into()))
+}
+
+/// Who asks and why. Without a reason on the command line it is asked for.
+fn asked(consent: &Consent, default: Option<&str>) -> Result<Asked, Failure> {
+    let reason = consent
+        .reason
+        .clone()
+        .or_else(|| default.map(str::to_owned))
+        .or_else(|| prompt::line("Why (kept in the history)"))
+        .ok_or_else(|| Failure::new(Exit::Usage, "a reason is needed").hint("give --reason \"...\""))?;
+    Ok(Asked { given_name: given_name(consent.by.name.as_deref())?, reason })
+}
+
+/// The name for the history; the database adds its own of the session.
+pub(super) fn given_name(given: Option<&str>) -> Result<String, Failure> {
+    let login = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
+    let name = given.map(str::to_owned).or_else(login).filter(|name| !name.trim().is_empty());
+    name.ok_or_else(|| {
+        Failure::new(Exit::Usage, "the history wants to know who asks")
+            .hint("give --as NAME, or set ROTA_OPERATOR")
+    })
+}
+
+/// As [`asked`], after the person typed the secret's name.
+fn confirmed(consent: &Consent, secret: &Secret, plan: &str) -> Result<Asked, Failure> {
+    if !consent.yes {
+        let place = format!("{} is in {}.", secret.secret, secret.place());
+        prompt::confirm(&secret.secret, &format!("{place}\n{plan}"))?;
+    }
+    asked(consent, None)
+}
+
+/// Which of the two values leaked; `None` is both.
+fn suspected(secret: &Secret, text: &str) -> Result<Option<Suspect>, Failure> {
+    if text == BOTH {
+        return Ok(None);
+    }
+    let is = |version: &Option<String>| version.as_deref() == Some(text);
+    if is(&secret.old_version) {
+        return Ok(Some(Suspect::Older));
+    }
+    if is(&secret.new_version) {
+        return Ok(Some(Suspect::Newer));
+    }
+    // Without a rotation in flight there is one value: the one in use.
+    if secret.phase.is_none() && text == "current" {
+        return Ok(Some(Suspect::Older));
+    }
+    let known: Vec<&str> =
+        [&secret.old_version, &secret.new_version].into_iter().flatten().map(String::as_str).collect();
+    let hint = match (secret.phase.is_some(), known.as_slice()) {
+        (false, _) => "no rotation is in flight: write --suspect current, or both".to_owned(),
+        (true, []) => "nothing is stored yet: write --suspect both".to_owned(),
+        (true, known) => format!("write one of {}, or both", known.join(", ")),
+    };
+    Err(Failure::invalid(format!("`{text}` is no version of {}", secret.secret)).hint(hint))
+}
+
+fn emergency_plan(secret: &Secret, suspect: Option<Suspect>) -> String {
+    let what = match (suspect, secret.phase.is_some()) {
+        (Some(Suspect::Older), true) => {
+            "The running rotation goes on without waits. The old value is revoked before every instance is new."
+        }
+        (Some(Suspect::Older), false) => {
+            "A rotation starts without waits. The value in use is revoked before every instance is new."
+        }
+        (Some(Suspect::Newer), _) => "The new value is undone without waits, then a fresh rotation starts.",
+        (None, _) => "A third value replaces both. Both are revoked before every instance is new.",
+    };
+    format!(
+        "EMERGENCY. {what} Instances that still use what leaked fail until they are restarted; there is no way back."
+    )
+}
+
+async fn give(
+    context: &Context,
+    orders: &Orders,
+    name: &SecretId,
+    kind: &OrderKind,
+    asked: &Asked,
+) -> Outcome {
+    let order = orders.give(name, kind, asked).await?;
+    let out = context.output;
+    if out.json {
+        out.document(&json!({ "order": order, "secret": name, "kind": kind, "by": asked.given_name }))?;
+    } else {
+        out.line(format!("order {} given; the daemon carries it out", order.0))?;
+        out.note(format!("follow it with `rota status {name} --watch`"));
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,98 @@
+//! `rota submit`: a value that a person made, straight into its slot.
+//!
+//! With the operator's own rights at the store: the value goes from the prompt to the
+//! store and nowhere else. Deliberately absent: arguments and files for the value; both
+//! are seen by others.
+
+use rota_core::fault::Fault;
+use rota_core::policy::model::PolicyEntry;
+use rota_core::value::{Bundle, SecretValue};
+use rota_engine::ports::{Slot, SlotRole};
+use rota_postgres::{Asked, Orders, Submission};
+use serde_json::json;
+
+use super::Context;
+use super::orders::given_name;
+use crate::cli::Submit;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::{prompt, wiring};
+
+/// What `pg_stat_activity` shows.
+const WHO: &str = "rota submit";
+
+/// What to do with a key that nobody took.
+const REVOKE: &str = "revoke the key that you made at the provider: nothing uses it";
+
+pub(super) async fn run(context: &Context, submit: &Submit) -> Outcome {
+    let configuration = context.configuration(&[])?;
+    let orders = Orders::new(context.connect(WHO).await?);
+    let asked = Asked {
+        given_name: given_name(submit.by.name.as_deref())?,
+        reason: "handed in with rota submit".to_owned(),
+    };
+    // Claimed before anything is written: two people must not both make a key.
+    let submission = orders.begin_submission(&submit.name, &asked.given_name).await?;
+    let value = prompt::value(&format!("New value of {}", submit.name))?;
+    check(&submission.policy, &value)?;
+    let adapters = wiring::adapters(&configuration.settings)?;
+    write(&*adapters, &submission, &value).await.map_err(|fault| Failure::from(fault).hint(REVOKE))?;
+    if let Err(fault) = orders.submitted(&submit.name, submission.rotation, &asked).await {
+        let what = format!(
+            "a key handed in by {} after the rotation had gone on; its value is unused",
+            asked.given_name
+        );
+        orders.report_orphan(&submit.name, submission.rotation, &what, &asked.given_name).await?;
+        return Err(Failure::from(fault).hint(REVOKE));
+    }
+    let out = context.output;
+    if out.json {
+        out.document(&json!({ "secret": submit.name, "rotation": submission.rotation, "submitted": true }))?;
+    } else {
+        out.line(format!("the value of {} is in its slot; the daemon proves and publishes it", submit.name))?;
+        out.note(format!("follow it with `rota status {} --watch`", submit.name));
+    }
+    Ok(Exit::Success)
+}
+
+/// What the policy says of the value, before it goes anywhere.
+fn check(entry: &PolicyEntry, value: &SecretValue) -> Result<(), Failure> {
+    let secret = &entry.secret;
+    if secret.fields.len() > 1 {
+        let fields = Bundle::from_slot_text(value).ok_or_else(|| {
+            let names: Vec<&str> = secret.fields.keys().map(|name| name.as_str()).collect();
+            Failure::invalid(format!("{} has several fields", secret.id))
+                .hint(format!("hand in one JSON object with the texts {}", names.join(", ")))
+        })?;
+        let missing = secret.fields.keys().find(|name| fields.get(name).is_none());
+        if let Some(name) = missing {
+            return Err(Failure::invalid(format!("the field {name} is missing")));
+        }
+        return Ok(());
+    }
+    let Some(format) = &secret.format else { return Ok(()) };
+    format.check(value).map_err(|error| {
+        Failure::invalid(format!("the value does not fit: {error}"))
+            .hint("nothing was written; copy it again")
+    })
+}
+
+async fn write(
+    adapters: &dyn rota_engine::ports::Adapters,
+    submission: &Submission,
+    value: &SecretValue,
+) -> Result<(), Fault> {
+    let entry = &submission.policy;
+    let store = entry
+        .secret
+        .primary_store()
+        .and_then(|id| entry.stores.get(id))
+        .ok_or_else(|| Fault::invalid("the secret names no store"))?;
+    let slot = Slot::of(entry, submission.rotation, SlotRole::Candidate)?;
+    match adapters.store(store)?.stage(&slot, value).await {
+        Ok(_) => Ok(()),
+        Err(Fault::Conflict { .. }) => {
+            Err(Fault::conflict("somebody else handed in another value first, or the rotation has ended"))
+        }
+        Err(fault) => Err(fault),
+    }
+}

@@ -1,0 +1,182 @@
+//! Keeps the accepted policy up to date with its source.
+//!
+//! The source is read at an interval. A policy that nobody ever accepted becomes the
+//! accepted one; a bad one changes nothing and is told; one that was accepted before and
+//! replaced since (an old file on another replica, a restart with an old image) is told
+//! too, so that two replicas with different files do not take turns. Deliberately
+//! absent: consent to losing many secrets, which only `rota policy accept` gives.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use metrics::gauge;
+use rota_core::fault::Fault;
+use rota_core::policy::accept::{diff, removals_need_consent};
+use rota_core::policy::diagnostic::{Level, summary};
+use rota_core::policy::kinds::Kinds;
+use rota_core::policy::model::{Policy, Priority};
+use rota_engine::ports::{AcceptedPolicy, Journal as _, Notice, NoticeKind};
+use rota_postgres::PgJournal;
+
+use super::board::Trouble;
+use super::work::Crew;
+use crate::aws::ObjectReader;
+use crate::exit::Failure;
+use crate::policy_source::{PolicySource, Unreadable};
+
+/// The part of the daemon that speaks of the policy in `/readyz`.
+const PART: &str = "policy";
+
+/// Reads the source and acts on it, again and again.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    pub(super) journal: PgJournal,
+    pub(super) source: PolicySource,
+    pub(super) kinds: Arc<Kinds>,
+    pub(super) objects: Option<Arc<ObjectReader>>,
+    pub(super) every: SignedDuration,
+    pub(super) replica: String,
+}
+
+/// What the source holds, compared with what is accepted.
+enum Found {
+    Current,
+    /// Neither accepted nor ever accepted before, or changed under this process's eyes.
+    New {
+        policy: Box<Policy>,
+        digest: String,
+    },
+    /// What is wrong with it, in one line, and what to do.
+    Refused {
+        why: String,
+        command: String,
+    },
+}
+
+impl Keeper {
+    pub(super) async fn run(self, crew: Crew) {
+        // What this process last saw in the source; a change is acted on, a stale file is not.
+        let mut seen: Option<String> = None;
+        while !crew.stop.is_cancelled() {
+            match self.look(&crew, &mut seen).await {
+                Ok(()) => crew.pause(self.every).await,
+                Err(fault) => crew.after_fault(&fault).await,
+            }
+        }
+    }
+
+    async fn look(&self, crew: &Crew, seen: &mut Option<String>) -> Result<(), Fault> {
+        let accepted = crew.engine.refresh_policy().await?;
+        let found = self.find(accepted.as_deref(), seen.as_deref()).await?;
+        let refused = match found {
+            Found::Current => None,
+            Found::New { policy, digest } => {
+                self.accept(crew, accepted.as_deref(), &policy, &digest).await?;
+                *seen = Some(digest);
+                None
+            }
+            Found::Refused { why, command } => Some((why, command)),
+        };
+        gauge!("rota_policy_rejected").set(if refused.is_some() { 1.0 } else { 0.0 });
+        let version = accepted.as_ref().map(|accepted| accepted.version);
+        let trouble = refused.as_ref().map(|(why, command)| Trouble {
+            message: match version {
+                Some(version) => format!("{why}; version {version} goes on; {command}"),
+                None => format!("{why}; no policy was ever accepted; {command}"),
+            },
+            blocks: version.is_none(),
+        });
+        let news = crew.board.report(PART, trouble);
+        if let Some((why, command)) = refused.filter(|_| news) {
+            tracing::error!(reason = %why, "the policy's source was refused; the last good policy goes on");
+            let now = self.journal.now().await?;
+            self.journal.notify(vec![rejected(&why, command, version, now)]).await?;
+        }
+        Ok(())
+    }
+
+    async fn find(&self, accepted: Option<&AcceptedPolicy>, seen: Option<&str>) -> Result<Found, Fault> {
+        let command = format!("rota policy lint {}", self.source);
+        let read = match self.source.load(&self.kinds, self.objects.as_deref()).await {
+            Ok(read) => read,
+            Err(Unreadable::Refused(diagnostic)) => {
+                return Ok(Found::Refused { why: diagnostic.headline(), command });
+            }
+            Err(Unreadable::Failed(Failure { message, .. })) => {
+                return Ok(Found::Refused { why: message, command });
+            }
+        };
+        let (Some(policy), Some(digest)) = (read.loaded.policy, read.digest) else {
+            let first = read.loaded.diagnostics.iter().find(|finding| finding.level == Level::Error);
+            let first = first.map(|finding| finding.headline()).unwrap_or_default();
+            let why = format!("the policy has {}: {first}", summary(&read.loaded.diagnostics));
+            return Ok(Found::Refused { why, command });
+        };
+        let Some(accepted) = accepted else { return Ok(Found::New { policy: Box::new(policy), digest }) };
+        if accepted.digest == digest {
+            return Ok(Found::Current);
+        }
+        if removals_need_consent(&accepted.policy, &policy) {
+            let changes = diff(&accepted.policy, &policy);
+            return Ok(Found::Refused {
+                why: format!("the policy would lose more than a fifth of its secrets ({changes})"),
+                command: format!("rota policy accept --policy {} --accept-removals", self.source),
+            });
+        }
+        let stale = match seen {
+            Some(seen) => seen == digest,
+            None => self.journal.policy_was_accepted(&digest).await?,
+        };
+        if stale {
+            return Ok(Found::Refused {
+                why: format!(
+                    "the source holds an earlier policy than the accepted version {} (by {})",
+                    accepted.version, accepted.by
+                ),
+                command: format!("rota policy accept --policy {}", self.source),
+            });
+        }
+        Ok(Found::New { policy: Box::new(policy), digest })
+    }
+
+    async fn accept(
+        &self,
+        crew: &Crew,
+        before: Option<&AcceptedPolicy>,
+        policy: &Policy,
+        digest: &str,
+    ) -> Result<(), Fault> {
+        let by = format!("{} ({})", self.replica, self.source);
+        let accepted = self.journal.accept_policy(policy, digest, &by).await?;
+        let changes = match before {
+            Some(before) => diff(&before.policy, policy).to_string(),
+            None => format!("{} secrets", policy.secrets.len()),
+        };
+        tracing::info!(version = accepted.version, %changes, "accepted the policy");
+        crew.engine.refresh_policy().await?;
+        crew.wake.up("policy");
+        Ok(())
+    }
+}
+
+/// One notice for each distinct refusal and day, whichever replica says it first.
+fn rejected(why: &str, command: String, version: Option<i64>, now: Timestamp) -> Notice {
+    let day = now.as_second().div_euclid(86_400);
+    Notice {
+        key: format!("policy_rejected:{day}:{why}"),
+        kind: NoticeKind::PolicyRejected,
+        secret: None,
+        rotation: None,
+        owner: None,
+        priority: Priority::High,
+        what: format!("The new policy was refused: {why}"),
+        impact: match version {
+            Some(version) => format!("version {version} goes on; nothing rotates differently than before"),
+            None => "no policy is accepted yet; nothing rotates".to_owned(),
+        },
+        next: "the source is read again and taken as soon as it is good".to_owned(),
+        command: Some(command),
+        link: None,
+        at: now,
+    }
+}

@@ -1,0 +1,199 @@
+//! The services that read the secrets: fleets that read them only at their start and
+//! are restarted one by one, a check that a test turns red, and a provider's proof.
+//!
+//! Everything else is the catalogue's.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use rota_adapters::catalog::{self, Catalog};
+use rota_core::fault::Fault;
+use rota_core::policy::kinds::{KindSpec, Kinds, Port};
+use rota_core::policy::model::{CheckPolicy, Hook, Policy, RolloutPolicy, SecretPolicy, StorePolicy};
+use rota_engine::ports::{
+    Adapters, Check, CheckContext, HookRunner, Reading, Rollout, RolloutContext, RolloutStatus, Rotator,
+    SecretStore, Verdict,
+};
+use rota_fakes::consumer::Fleet;
+use serde_json::{Value, json};
+
+/// Restarts the consumer's fleet one by one.
+const FLEET: &str = "test-fleet";
+/// Healthy until the test says otherwise.
+const HEALTH: &str = "test-health";
+/// A provider that accepts every value that does not begin with [`REFUSED`], until it is revoked.
+const PROVIDER: &str = "test-provider";
+
+/// What the provider never made begins like this.
+pub(crate) const REFUSED: &str = "wrong-";
+
+/// The catalogue's kinds and the three above.
+pub(crate) fn kinds() -> Kinds {
+    let own = [
+        KindSpec::new(Port::Rollout, FLEET, "restarts a fleet one by one"),
+        KindSpec::new(Port::Check, HEALTH, "healthy until the test says otherwise"),
+        KindSpec::new(Port::Check, PROVIDER, "accepts the keys that it made"),
+    ];
+    let specs = catalog::STORES
+        .iter()
+        .map(|kind| kind.spec)
+        .chain(catalog::ROTATORS.iter().map(|kind| kind.spec))
+        .chain(catalog::ROLLOUTS.iter().map(|kind| kind.spec))
+        .chain(catalog::CHECKS.iter().map(|kind| kind.spec))
+        .chain(catalog::HOOKS.iter().map(|kind| kind.spec))
+        .chain(own);
+    Kinds::new(specs).unwrap()
+}
+
+/// What runs in one test's world.
+#[derive(Default)]
+pub(crate) struct Consumers {
+    fleets: Mutex<BTreeMap<String, Arc<Fleet>>>,
+    oldest_token: Mutex<SignedDuration>,
+    unhealthy: AtomicBool,
+    revoked: Mutex<Vec<String>>,
+}
+
+impl Consumers {
+    /// The consumer of that name is `fleet` from now on.
+    pub(crate) fn run(&self, consumer: &str, fleet: Fleet) -> Arc<Fleet> {
+        let fleet = Arc::new(fleet);
+        self.fleets.lock().unwrap().insert(consumer.to_owned(), Arc::clone(&fleet));
+        fleet
+    }
+
+    /// Every instance signs, every instance verifies, old tokens too.
+    pub(crate) fn use_secrets(&self) {
+        for fleet in self.fleets.lock().unwrap().values() {
+            self.drive(fleet);
+        }
+    }
+
+    fn drive(&self, fleet: &Fleet) {
+        if let Some(age) = fleet.oldest_token() {
+            let mut oldest = self.oldest_token.lock().unwrap();
+            *oldest = age.max(*oldest);
+        }
+        fleet.drive();
+    }
+
+    /// The greatest age of a token that was still verified.
+    pub(crate) fn oldest_token(&self) -> SignedDuration {
+        *self.oldest_token.lock().unwrap()
+    }
+
+    /// A person revokes a key at the provider.
+    pub(crate) fn revoke(&self, key: &str) {
+        self.revoked.lock().unwrap().push(key.to_owned());
+    }
+
+    pub(crate) fn say_unhealthy(&self) {
+        self.unhealthy.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The catalogue with the tests' consumers.
+pub(crate) struct WithConsumers {
+    catalog: Catalog,
+    consumers: Arc<Consumers>,
+}
+
+impl WithConsumers {
+    pub(crate) fn new(catalog: Catalog, consumers: Arc<Consumers>) -> Self {
+        Self { catalog, consumers }
+    }
+}
+
+impl Adapters for WithConsumers {
+    fn accept(&self, policy: &Policy) {
+        self.catalog.accept(policy);
+    }
+
+    fn store(&self, policy: &StorePolicy) -> Result<Arc<dyn SecretStore>, Fault> {
+        self.catalog.store(policy)
+    }
+
+    fn rotator(&self, policy: &SecretPolicy) -> Result<Arc<dyn Rotator>, Fault> {
+        self.catalog.rotator(policy)
+    }
+
+    fn rollout(&self, policy: &RolloutPolicy) -> Result<Arc<dyn Rollout>, Fault> {
+        match policy.kind.as_str() {
+            FLEET => Ok(Arc::new(Restart(Arc::clone(&self.consumers)))),
+            _ => self.catalog.rollout(policy),
+        }
+    }
+
+    fn check(&self, policy: &CheckPolicy) -> Result<Arc<dyn Check>, Fault> {
+        match policy.kind.as_str() {
+            HEALTH => Ok(Arc::new(Health(Arc::clone(&self.consumers)))),
+            PROVIDER => Ok(Arc::new(Provider(Arc::clone(&self.consumers)))),
+            _ => self.catalog.check(policy),
+        }
+    }
+
+    fn hook(&self, hook: &Hook) -> Result<Arc<dyn HookRunner>, Fault> {
+        self.catalog.hook(hook)
+    }
+}
+
+/// One instance after the other is replaced, all in use meanwhile.
+struct Restart(Arc<Consumers>);
+
+#[async_trait]
+impl Rollout for Restart {
+    async fn begin(&self, context: &RolloutContext) -> Result<Value, Fault> {
+        let fleet = self.0.fleets.lock().unwrap().get(context.consumer.as_str()).cloned();
+        if let Some(fleet) = fleet {
+            fleet
+                .restart_one_by_one(|fleet| self.0.drive(fleet))
+                .map_err(|error| Fault::transient(format!("an instance does not start: {error}")))?;
+        }
+        Ok(json!({ "generation": context.generation }))
+    }
+
+    async fn observe(
+        &self,
+        _: &Value,
+        _: &Value,
+        _: &RolloutContext,
+    ) -> Result<(RolloutStatus, Value), Fault> {
+        Ok((RolloutStatus::Finished, Value::Null))
+    }
+}
+
+struct Health(Arc<Consumers>);
+
+#[async_trait]
+impl Check for Health {
+    async fn observe(&self, _: &CheckContext) -> Result<Reading, Fault> {
+        let verdict = match self.0.unhealthy.load(Ordering::Relaxed) {
+            true => Verdict::Unhealthy,
+            false => Verdict::Healthy,
+        };
+        Ok(Reading { verdict, value: None, detail: "as the test says".to_owned() })
+    }
+}
+
+struct Provider(Arc<Consumers>);
+
+#[async_trait]
+impl Check for Provider {
+    async fn observe(&self, context: &CheckContext) -> Result<Reading, Fault> {
+        let verdict = match &context.value {
+            None => Verdict::Unknown,
+            Some(value) => {
+                let key = value.expose();
+                let revoked = self.0.revoked.lock().unwrap().iter().any(|revoked| revoked == key);
+                match !key.starts_with(REFUSED) && !revoked {
+                    true => Verdict::Healthy,
+                    false => Verdict::Unhealthy,
+                }
+            }
+        };
+        Ok(Reading { verdict, value: None, detail: "the provider's answer".to_owned() })
+    }
+}

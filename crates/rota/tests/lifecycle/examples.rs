@@ -1,0 +1,145 @@
+//! Every secret of the example policies below, through creation and one whole rotation.
+//! The autonomous coding dashboard's is not among them.
+//!
+//! What the examples say of values, names and consumers stays. Stores become the
+//! strict fake and a file of the test, waits become seconds, and rollouts, checks and
+//! hooks become the tests' own.
+
+use std::path::Path;
+
+use jiff::SignedDuration;
+use rota_core::id::RotationId;
+use rota_core::policy::model::{CheckPolicy, Healthy, Policy, SecretPolicy};
+use rota_core::policy::{self, Piece};
+use rota_core::schedule::Schedule;
+use rota_core::value::SecretValue;
+use rota_engine::ports::{Slot, SlotRole};
+use serde_json::{Value, json};
+
+use crate::consumers;
+use crate::support::{SystemRandom, World};
+
+fn example(name: &str) -> Policy {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/examples").join(name);
+    let bytes = std::fs::read(path).unwrap();
+    let loaded = policy::load(&[Piece::from_bytes(name.to_owned(), bytes).unwrap()], &consumers::kinds());
+    let said: Vec<String> = loaded.diagnostics.iter().map(|finding| finding.message.clone()).collect();
+    loaded.policy.unwrap_or_else(|| panic!("{name} is refused: {said:?}"))
+}
+
+fn test_kind(name: &str) -> CheckPolicy {
+    CheckPolicy { name: name.to_owned(), kind: name.to_owned(), settings: Value::Null }
+}
+
+/// The same policy for a test's world.
+fn in_seconds(policy: &mut Policy, world: &World) {
+    for (id, store) in &mut policy.stores {
+        if store.kind == "env-file" {
+            let file = world.folder.path().join(format!("{id}.env"));
+            store.path = file.to_str().unwrap().parse().unwrap();
+            store.settings = json!({});
+        } else {
+            store.kind = "aws-secrets-manager".to_owned();
+            store.settings = json!({ "region": "us-east-1" });
+        }
+    }
+    for consumer in policy.consumers.values_mut() {
+        consumer.rollout.kind = "test-fleet".to_owned();
+        consumer.rollout.settings = Value::Null;
+        consumer.checks = vec![test_kind("test-health")];
+        consumer.settle = SignedDuration::ZERO;
+    }
+    let second = SignedDuration::from_secs(1);
+    for secret in policy.secrets.values_mut() {
+        secret.schedule = Schedule::OnRequest;
+        secret.overlap = second;
+        secret.token_ttl = secret.token_ttl.min(second);
+        secret.revoke_after = SignedDuration::ZERO;
+        secret.window = None;
+        secret.healthy = Healthy { count: 1, every: second, failures: 3 };
+        secret.deadlines.clear();
+        secret.remind.clear();
+        secret.hooks.clear();
+        secret.prove = secret.prove.as_ref().map(|_| test_kind("test-provider"));
+    }
+}
+
+/// A value as a person would hand it in: plain, or the fields as one JSON object; and
+/// its parts, for the revoke.
+fn handed_in(secret: &SecretPolicy) -> (SecretValue, Vec<String>) {
+    let mut all = serde_json::Map::new();
+    for (name, field) in &secret.fields {
+        let format = field.format.as_ref().or(secret.format.as_ref());
+        // A format that only the provider can make is told by its length at most.
+        let made = format.and_then(|format| format.generate(&mut SystemRandom).ok());
+        let text = made.map_or_else(
+            || format!("sk-{}-0123456789abcdef", uuid::Uuid::new_v4()),
+            |made| made.expose().to_owned(),
+        );
+        all.insert(name.to_string(), text.into());
+    }
+    let parts: Vec<String> = all.values().filter_map(Value::as_str).map(str::to_owned).collect();
+    let text = if parts.len() == 1 { parts[0].clone() } else { Value::Object(all).to_string() };
+    (SecretValue::new(text).unwrap(), parts)
+}
+
+/// Rotates every secret once, all at the same time.
+/// Returns what was handed in.
+async fn rotate_all(world: &World, policy: &Policy, times: i64, before: &[String]) -> Vec<String> {
+    let mut handed = Vec::new();
+    for id in policy.secrets.keys() {
+        world.order("rotate", id.as_str()).await;
+    }
+    let by_people = || policy.secrets.iter().filter(|(_, secret)| secret.kind == "operator");
+    for (id, secret) in by_people() {
+        world.work_until_step(id.as_str(), "stage").await;
+        let entry = policy.entry(id).unwrap();
+        let rotation = RotationId(world.rotation(id.as_str()).await);
+        let slot = Slot::of(&entry, rotation, SlotRole::Candidate).unwrap();
+        let store = world.adapters.store(&entry.stores[secret.primary_store().unwrap()]).unwrap();
+        let (value, parts) = handed_in(secret);
+        store.stage(&slot, &value).await.unwrap();
+        handed.extend(parts);
+    }
+    for (id, _) in by_people().filter(|_| times > 1) {
+        world.work_until_step(id.as_str(), "confirm").await;
+    }
+    before.iter().for_each(|key| world.consumers.revoke(key));
+    for (id, _) in by_people().filter(|_| times > 1) {
+        world.order("confirm", id.as_str()).await;
+    }
+    for id in policy.secrets.keys() {
+        world.work_until_ended(id.as_str(), "completed", times).await;
+    }
+    handed
+}
+
+async fn every_secret_lives(file: &str) {
+    let world = World::new().await;
+    let mut policy = example(file);
+    in_seconds(&mut policy, &world);
+    world.accept_loaded(&policy).await;
+    assert!(!policy.secrets.is_empty());
+    let first = rotate_all(&world, &policy, 1, &[]).await;
+    rotate_all(&world, &policy, 2, &first).await;
+}
+
+#[tokio::test]
+async fn every_secret_of_the_jobswipe_example_is_created_and_rotated() {
+    every_secret_lives("jobswipe.toml").await;
+}
+
+#[tokio::test]
+async fn every_secret_of_the_mgmt_vibe_example_is_created_and_rotated() {
+    every_secret_lives("mgmt-vibe.toml").await;
+}
+
+#[tokio::test]
+async fn every_secret_of_the_production_cutover_example_is_created_and_rotated() {
+    every_secret_lives("production-cutover.toml").await;
+}
+
+#[tokio::test]
+async fn every_secret_of_the_starter_kit_example_is_created_and_rotated() {
+    every_secret_lives("starter-kit.toml").await;
+}

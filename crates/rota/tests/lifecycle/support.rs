@@ -1,0 +1,310 @@
+//! A journal of its own for each test, the catalogue's adapters, and a fast engine.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use jiff::SignedDuration;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use rota_adapters::aws::AwsEnvironment;
+use rota_adapters::catalog::Catalog;
+use rota_adapters::child::Runs;
+use rota_adapters::credential::CredentialSource;
+use rota_adapters::ecs::EcsClients;
+use rota_adapters::environment::AdapterEnvironment;
+use rota_adapters::http::{HttpClient, HttpOptions};
+use rota_adapters::vault::{ReadSecret, VaultConnection, VaultLogin, VaultServer};
+use rota_core::format::{RandomFailed, RandomSource};
+use rota_core::policy::{self, model::Policy};
+use rota_core::value::SecretValue;
+use rota_engine::ports::{Adapters, Clock, Journal};
+use rota_engine::{Engine, EngineSettings};
+use rota_fakes::http::Listen;
+use rota_fakes::postgres::{TestDatabase, shared};
+use rota_fakes::secretsmanager::SecretsManagerFake;
+use rota_fakes::vault::VaultFake;
+use rota_postgres::{ConnectSettings, PgJournal, migrate};
+use tokio::sync::OnceCell;
+
+use crate::consumers::{self, Consumers, WithConsumers};
+
+/// Every test's database is a copy of this one.
+static MIGRATED: OnceCell<TestDatabase> = OnceCell::const_new();
+
+/// Nothing in these tests may take longer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+const REGION: &str = "us-east-1";
+const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
+const KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+pub(crate) struct RealClock(Instant);
+
+impl RealClock {
+    #[expect(clippy::disallowed_methods, reason = "the tests' production clock")]
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+#[async_trait]
+impl Clock for RealClock {
+    fn elapsed(&self) -> SignedDuration {
+        SignedDuration::try_from(self.0.elapsed()).unwrap()
+    }
+
+    async fn sleep(&self, duration: SignedDuration) {
+        tokio::time::sleep(Duration::try_from(duration).unwrap_or_default()).await;
+    }
+}
+
+pub(crate) struct SystemRandom;
+
+impl RandomSource for SystemRandom {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), RandomFailed> {
+        SysRng.try_fill_bytes(buffer).map_err(|_| RandomFailed)
+    }
+}
+
+/// One test's world.
+pub(crate) struct World {
+    pub(crate) journal: Arc<PgJournal>,
+    pub(crate) adapters: Arc<dyn Adapters>,
+    _database: TestDatabase,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) operator: sqlx::PgPool,
+    /// A strict Secrets Manager; stores of its kind in the policy use it.
+    pub(crate) aws: Arc<SecretsManagerFake>,
+    _vault: VaultFake,
+    /// The services that read the secrets, and the checks of the tests.
+    pub(crate) consumers: Arc<Consumers>,
+}
+
+/// AWS at the fake, with its key and no other source of credentials.
+async fn aws_at(endpoint: &str) -> AwsEnvironment {
+    let credentials = Credentials::new(KEY_ID, KEY, None, None, "test");
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::from_static(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .load()
+        .await;
+    AwsEnvironment::with_config(config, Some(endpoint)).unwrap()
+}
+
+/// Vault at the fake, as its root.
+fn vault_at(vault: &VaultFake, clock: Arc<RealClock>) -> VaultConnection {
+    let token = vault.root_token().to_owned();
+    let token: ReadSecret = Arc::new(move || Ok(SecretValue::new(token.clone()).unwrap()));
+    let login = VaultLogin::Token { token };
+    let server = VaultServer { address: vault.url(), namespace: None, authority: None, login };
+    let aws = AwsEnvironment::new(None).unwrap();
+    VaultConnection::new(server, &HttpOptions::default(), aws, clock).unwrap()
+}
+
+fn environment(folder: &std::path::Path, aws: AwsEnvironment, vault: &VaultFake) -> AdapterEnvironment {
+    let clock = Arc::new(RealClock::new());
+    let http = HttpOptions::default();
+    let key = folder.join("env-file.key");
+    let mut bytes = [0u8; 32];
+    SystemRandom.fill(&mut bytes).unwrap();
+    std::fs::write(&key, hex::encode(bytes)).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    AdapterEnvironment {
+        host: None,
+        client: HttpClient::new(&http).unwrap(),
+        http,
+        clock: clock.clone(),
+        aws,
+        vault: Some(Arc::new(vault_at(vault, clock.clone()))),
+        env_file_key: Some(key),
+        credentials: CredentialSource::default(),
+        runs: Runs::default(),
+        ecs: EcsClients::default(),
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let template = MIGRATED
+            .get_or_init(|| async {
+                let database = shared().unwrap().fresh_database().await.unwrap();
+                migrate(&ConnectSettings::from_url(database.url()).unwrap()).await.unwrap();
+                database
+            })
+            .await;
+        let database = shared().unwrap().fresh_copy_of(template).await.unwrap();
+        let settings = ConnectSettings::from_url(database.url()).unwrap().max_connections(4);
+        let pool = settings.act_as("rota_daemon").connect().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let aws = SecretsManagerFake::start(REGION, Listen::default()).unwrap();
+        aws.add_key(KEY_ID, KEY);
+        let vault = VaultFake::start(Listen::default()).unwrap();
+        let catalog = Catalog::new(environment(folder.path(), aws_at(&aws.url()).await, &vault));
+        let consumers = Arc::new(Consumers::default());
+        Self {
+            journal: Arc::new(PgJournal::new(pool)),
+            adapters: Arc::new(WithConsumers::new(catalog, Arc::clone(&consumers))),
+            aws: Arc::new(aws),
+            _vault: vault,
+            consumers,
+            operator: sqlx::PgPool::connect(database.url()).await.unwrap(),
+            _database: database,
+            folder,
+        }
+    }
+
+    pub(crate) fn engine(&self, holder: &str) -> Engine {
+        Engine::new(
+            Arc::clone(&self.journal) as Arc<dyn Journal>,
+            Arc::clone(&self.adapters),
+            Arc::new(RealClock::new()),
+            Arc::new(Mutex::new(SystemRandom)),
+            EngineSettings::new(holder.to_owned()),
+        )
+    }
+
+    /// Accepts a policy file; `{folder}` in it is this test's folder.
+    pub(crate) async fn accept(&self, text: &str) -> Policy {
+        let text = text.replace("{folder}", self.folder.path().to_str().unwrap());
+        let loaded = policy::load_str(&text, &consumers::kinds());
+        let said: Vec<String> = loaded.diagnostics.iter().map(|finding| finding.message.clone()).collect();
+        let mut policy = loaded.policy.unwrap_or_else(|| panic!("the policy is refused: {said:?}"));
+        for consumer in policy.consumers.values_mut() {
+            // The tests' stores show a write at once.
+            consumer.settle = SignedDuration::ZERO;
+        }
+        self.accept_loaded(&policy).await;
+        policy
+    }
+
+    pub(crate) async fn accept_loaded(&self, policy: &Policy) {
+        let digest = policy::accept::digest(policy);
+        self.journal.accept_policy(policy, &digest, "test").await.unwrap();
+    }
+
+    /// Writes the env file as a person leaves it: for its owner only.
+    pub(crate) fn write_env_file(&self, text: &str) -> std::path::PathBuf {
+        let file = self.folder.path().join(".env");
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        file
+    }
+
+    /// An operator's order, as the command line gives it.
+    pub(crate) async fn order(&self, function: &str, secret: &str) {
+        let sql = format!("SELECT rota.order_{function}($1, 'because', 'a test')");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(secret).execute(&self.operator).await.unwrap();
+    }
+
+    /// Why nothing moves, for a test that fails.
+    pub(crate) async fn state(&self, secret: &str) -> String {
+        let sql = "SELECT coalesce( \
+            (SELECT rotation ->> 'state' FROM rota.rotations WHERE secret = $1 ORDER BY opened_at DESC LIMIT 1), \
+            (SELECT postponed_why FROM rota.secrets WHERE id = $1), \
+            (SELECT string_agg(o::text, ' ') FROM rota.orders o WHERE secret = $1))";
+        let state: Option<String> =
+            sqlx::query_scalar(sql).bind(secret).fetch_one(&self.operator).await.unwrap();
+        state.unwrap_or_else(|| "no rotation and no reason".to_owned())
+    }
+
+    /// How many rotations of the secret ended in `phase`.
+    pub(crate) async fn ended(&self, secret: &str, phase: &str) -> i64 {
+        let sql = "SELECT count(*) FROM rota.rotations WHERE secret = $1 AND phase = $2";
+        sqlx::query_scalar(sql).bind(secret).bind(phase).fetch_one(&self.operator).await.unwrap()
+    }
+
+    /// Works until `enough` says so. The machine's own waits (overlap, `token_ttl`) are
+    /// real here, so they are short; a pause until the next look is cut short.
+    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+    pub(crate) async fn work_until<F: Future<Output = bool>>(&self, secret: &str, enough: impl Fn() -> F) {
+        let engine = self.engine("test");
+        let started = Instant::now();
+        while !enough().await {
+            engine.open_due().await.unwrap();
+            let mut moved = false;
+            // One claim at a time: `enough` sees every point where a rotation waits.
+            moved |= engine.drive_one().await.unwrap().is_some();
+            if !enough().await {
+                moved |= engine.drive_rollout().await.unwrap().is_some();
+            }
+            engine.remind().await.unwrap();
+            self.consumers.use_secrets();
+            if started.elapsed() > LIMIT {
+                panic!("{secret} does not move: {}", self.state(secret).await);
+            }
+            if !moved {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                self.look_again().await;
+            }
+        }
+    }
+
+    /// Ends every pause until the next look; what a look finds decides as always.
+    async fn look_again(&self) {
+        for table in ["rotations", "rollouts"] {
+            let sql = format!("UPDATE rota.{table} SET wake_at = clock_timestamp() WHERE ended_at IS NULL");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&self.operator).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn work_until_ended(&self, secret: &str, phase: &str, times: i64) {
+        self.work_until(secret, || async { self.ended(secret, phase).await >= times }).await;
+    }
+
+    /// Works until the rotation in flight stands at `step`.
+    pub(crate) async fn work_until_step(&self, secret: &str, step: &str) {
+        self.work_until(secret, || async { self.step(secret).await.as_deref() == Some(step) }).await;
+    }
+
+    /// The step of the rotation in flight, held ones included.
+    pub(crate) async fn step(&self, secret: &str) -> Option<String> {
+        let sql = "SELECT step FROM rota.rotations WHERE secret = $1 AND ended_at IS NULL";
+        sqlx::query_scalar(sql).bind(secret).fetch_optional(&self.operator).await.unwrap().flatten()
+    }
+
+    /// The id of the rotation in flight.
+    pub(crate) async fn rotation(&self, secret: &str) -> uuid::Uuid {
+        let sql = "SELECT id FROM rota.rotations WHERE secret = $1 AND ended_at IS NULL";
+        sqlx::query_scalar(sql).bind(secret).fetch_one(&self.operator).await.unwrap()
+    }
+
+    /// Works until the rotation in flight is held; says why.
+    pub(crate) async fn work_until_held(&self, secret: &str) -> String {
+        let reason = || async {
+            let sql = "SELECT rotation #>> '{state,reason}' FROM rota.rotations \
+                WHERE secret = $1 AND phase = 'held' AND ended_at IS NULL";
+            let reason: Option<Option<String>> =
+                sqlx::query_scalar(sql).bind(secret).fetch_optional(&self.operator).await.unwrap();
+            reason.flatten()
+        };
+        self.work_until(secret, || async { reason().await.is_some() }).await;
+        reason().await.unwrap()
+    }
+
+    /// Works until the secret was postponed; says why.
+    pub(crate) async fn work_until_postponed(&self, secret: &str) -> String {
+        let reason = || async {
+            let sql = "SELECT coalesce(postponed_why, \
+                (SELECT waiting FROM rota.orders WHERE secret = $1 ORDER BY id DESC LIMIT 1)) \
+                FROM rota.secrets WHERE id = $1";
+            let reason: Option<String> =
+                sqlx::query_scalar(sql).bind(secret).fetch_one(&self.operator).await.unwrap();
+            reason
+        };
+        self.work_until(secret, || async { reason().await.is_some() }).await;
+        reason().await.unwrap()
+    }
+
+    /// History of the secret's chain in order: kind, step, effect.
+    pub(crate) async fn history(&self, secret: &str) -> Vec<(String, Option<String>, Option<i64>)> {
+        let sql = "SELECT kind, b ->> 'step', (b ->> 'effect')::bigint FROM rota.rotation_history h, \
+            LATERAL (SELECT convert_from(h.canonical, 'UTF8')::jsonb -> 'entry' AS b) AS body \
+            WHERE chain = 'secret:' || $1 ORDER BY seq";
+        sqlx::query_as(sql).bind(secret).fetch_all(&self.operator).await.unwrap()
+    }
+}
