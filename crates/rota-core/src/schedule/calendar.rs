@@ -118,7 +118,7 @@ impl Calendar {
         })
     }
 
-    /// The shortest and the longest time between two dates, clock changes included.
+    /// The shortest and the longest time between two dates from 2024 on, clock changes included.
     #[must_use]
     pub fn gaps(&self) -> Gaps {
         let mut gaps: Option<Gaps> = None;

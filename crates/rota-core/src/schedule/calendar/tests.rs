@@ -196,7 +196,8 @@ proptest! {
     #[test]
     fn dates_go_on_forever_and_forward(
         minute in 0u8..60, hours in prop::collection::btree_set(0u8..24, 1..4), day in 1u8..29,
-        zone_index in 0usize..400, second in 1_600_000_000i64..2_200_000_000,
+        // From 2024 on: the years whose gaps are promised.
+        zone_index in 0usize..400, second in 1_704_067_200i64..2_200_000_000,
     ) {
         let name = database().available().nth(zone_index).unwrap();
         let hours: Vec<_> = hours.iter().map(u8::to_string).collect();
