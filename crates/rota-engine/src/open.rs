@@ -143,7 +143,8 @@ pub(crate) async fn open(engine: &Engine, opening: Opening, now: Timestamp) -> R
         }),
     };
     let mut exclusive = places(&entry);
-    exclusive.extend(rotator.target_identity(&entry.secret).map(|target| format!("target:{target}")));
+    let targets = rotator.target_identities(&entry.secret);
+    exclusive.extend(targets.into_iter().map(|target| format!("target:{target}")));
     let notices = vec![notice::started(&rotation, &entry.secret, now)];
     engine
         .journal

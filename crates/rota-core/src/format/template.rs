@@ -1,5 +1,7 @@
 //! Texts with holes: a connection URL around a password, a path around a name.
 
+mod read;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;

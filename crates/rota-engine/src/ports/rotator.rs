@@ -122,11 +122,11 @@ pub trait Rotator: Send + Sync {
         None
     }
 
-    /// What no other secret may rotate at the same time: a server and role, a key's
-    /// owner. `None` without a target.
-    fn target_identity(&self, policy: &SecretPolicy) -> Option<String> {
+    /// What no other secret may rotate at the same time: each server and role, a key's
+    /// owner. Empty without a target.
+    fn target_identities(&self, policy: &SecretPolicy) -> Vec<String> {
         let _ = policy;
-        None
+        Vec::new()
     }
 
     /// Splits what consumers read into the parts that this kind works with; the

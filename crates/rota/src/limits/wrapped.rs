@@ -106,8 +106,8 @@ impl Rotator for Limited<dyn Rotator> {
         self.inner.admin_reference()
     }
 
-    fn target_identity(&self, policy: &SecretPolicy) -> Option<String> {
-        self.inner.target_identity(policy)
+    fn target_identities(&self, policy: &SecretPolicy) -> Vec<String> {
+        self.inner.target_identities(policy)
     }
 
     fn parts_of(&self, fields: &Bundle, policy: &SecretPolicy) -> Result<Bundle, Fault> {

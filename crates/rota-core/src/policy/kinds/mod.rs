@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::diagnostic::Level;
-use super::model::{Class, Environment, StorePolicy};
+use super::model::{Class, Environment, Fields, StorePolicy};
 use super::raw::tables::{CheckTable, HookTable, RolloutTable, SecretTable, StoreTable};
 use crate::id::{SecretId, StoreId};
 use crate::rotation::Source;
@@ -85,8 +85,9 @@ pub struct Facts {
     pub disables: bool,
     /// Rotators: what was encrypted with the old value is re-encrypted, or the old one is archived.
     pub keeps_data_readable: bool,
-    /// Rotators: what no second secret may rotate. Stores: what tells that two stores
-    /// of the policy are one and the same place.
+    /// Rotators: every credential at the target that no second secret may rotate.
+    pub targets: Vec<String>,
+    /// Stores: what tells that two stores of the policy are one and the same place.
     pub identity: Option<String>,
     /// Stores: whoever reads a path reads all names in it at once, as of an env file.
     pub one_document: bool,
@@ -104,6 +105,7 @@ impl Default for Facts {
             source: Source::Generated,
             disables: false,
             keeps_data_readable: false,
+            targets: Vec::new(),
             identity: None,
             one_document: false,
             host_local: false,
@@ -181,6 +183,8 @@ pub struct SecretView<'a> {
     pub id: &'a SecretId,
     pub class: Option<Class>,
     pub accept_gap: bool,
+    /// What consumers read; `None` where the secret does not say, and reads the value itself.
+    pub fields: Option<&'a Fields>,
 }
 
 /// A kind, as its adapter declares it. All of it is data and plain functions, so

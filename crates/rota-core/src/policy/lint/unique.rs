@@ -35,19 +35,19 @@ impl Crowd {
     }
 
     fn target(&mut self, subject: &Subject<'_>, findings: &mut Findings) {
-        let Some(identity) = &subject.resolved.facts.identity else { return };
         let (id, span) = (&subject.resolved.policy.id, subject.layers.name.span);
-        let Some(first) = self.targets.get(identity) else {
-            let holder = Holder { secret: id.as_str().into(), span, document: false };
-            self.targets.insert(identity.clone(), holder);
+        let targets = &subject.resolved.facts.targets;
+        if let Some((target, first)) = targets.iter().find_map(|t| Some((t, self.targets.get(t)?))) {
+            let message = format!("`{id}` and `{}` are one credential: {target}", first.secret);
+            findings.push(
+                Finding::new(&rules::SAME_TARGET, span, message)
+                    .label(first.span, "the other one")
+                    .help("make them one secret with several `fields`; two rotations would undo each other"),
+            );
             return;
-        };
-        let message = format!("`{id}` and `{}` are one credential: {identity}", first.secret);
-        findings.push(
-            Finding::new(&rules::SAME_TARGET, span, message)
-                .label(first.span, "the other one")
-                .help("make them one secret with several `fields`; two rotations would undo each other"),
-        );
+        }
+        let holder = || Holder { secret: id.as_str().into(), span, document: false };
+        self.targets.extend(targets.iter().map(|target| (target.clone(), holder())));
     }
 
     fn places(&mut self, subject: &Subject<'_>, findings: &mut Findings) {

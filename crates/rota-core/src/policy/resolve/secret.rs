@@ -38,7 +38,8 @@ pub(in crate::policy) fn resolve(
     let id = SecretId::new(&layers.name.value).ok()?;
     let class = layers.get(|t| &t.class).map(|at| at.value);
     let accept_gap = layers.get(|t| &t.accept_gap).is_some_and(|at| at.value);
-    let secret = SecretView { id: &id, class, accept_gap };
+    let fields = fields(layers, findings);
+    let secret = SecretView { id: &id, class, accept_gap, fields: fields.as_ref() };
     let choosing = Choosing { secret: Some(secret), ..Choosing::of(shared, kinds) };
 
     let kind = choosing.kind(Port::Rotator, layers.get(|t| &t.kind), layers.name.span, findings);
@@ -55,7 +56,6 @@ pub(in crate::policy) fn resolve(
     let prove = layers.get(|t| &t.prove).and_then(|at| choosing.check(at, |_| "prove".to_owned(), findings));
     let publish = publish(layers, findings);
     let deadlines = deadlines(layers, findings);
-    let fields = fields(layers, findings);
 
     let chosen = chosen?;
     let (facts, (schedule, cadence), stores) = (chosen.facts, timing?, stores?);

@@ -126,7 +126,7 @@ pub(super) fn kinds() -> Kinds {
             .table::<PostgresSettings>("postgres")
             .facts(|s| Facts {
                 disables: true,
-                identity: identity(s, &["host", "users"]),
+                targets: identity(s, &["host", "users"]).into_iter().collect(),
                 ..Facts::default()
             }),
         KindSpec::new(Port::Rotator, "encryption-key", "a key that data is encrypted with")
