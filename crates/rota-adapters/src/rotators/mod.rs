@@ -1,4 +1,5 @@
-//! Rotators: one file a kind.
+//! Rotators: one file or folder a kind.
 
 pub mod generated;
 pub mod operator;
+pub mod postgres;

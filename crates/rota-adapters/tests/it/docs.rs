@@ -70,6 +70,20 @@ fn explained() -> Vec<(String, Kind)> {
     explained
 }
 
+#[test]
+fn every_rotator_with_settings_has_a_page_that_names_each_and_the_index_has_all() {
+    let kinds = Kinds::new(catalog::ROTATORS.iter().map(|kind| kind.spec)).unwrap();
+    let index = document("rotators/README.md");
+    for kind in kinds.of(Port::Rotator) {
+        let name = kind.spec.name;
+        assert!(index.contains(&format!("| `{name}` |")), "{name} is not in the index");
+        for key in kind.keys() {
+            let page = page("rotators", name);
+            assert!(page.contains(&format!("| `{key}` |")), "{name} does not explain `{key}`");
+        }
+    }
+}
+
 /// Every table that names a kind, with the port that its key tells.
 fn kinds_in(value: &Value, found: &mut Vec<(Port, Value)>) {
     let Some(table) = value.as_object() else { return };

@@ -55,6 +55,7 @@ pub(crate) struct Consumers {
     oldest_token: Mutex<SignedDuration>,
     unhealthy: AtomicBool,
     revoked: Mutex<Vec<String>>,
+    restarts: Mutex<BTreeMap<String, Arc<dyn Fn() + Send + Sync>>>,
 }
 
 impl Consumers {
@@ -63,6 +64,11 @@ impl Consumers {
         let fleet = Arc::new(fleet);
         self.fleets.lock().unwrap().insert(consumer.to_owned(), Arc::clone(&fleet));
         fleet
+    }
+
+    /// A consumer that the test itself runs: `restart` replaces its instances.
+    pub(crate) fn run_own(&self, consumer: &str, restart: impl Fn() + Send + Sync + 'static) {
+        self.restarts.lock().unwrap().insert(consumer.to_owned(), Arc::new(restart));
     }
 
     /// Every instance signs, every instance verifies, old tokens too.
@@ -146,6 +152,10 @@ struct Restart(Arc<Consumers>);
 #[async_trait]
 impl Rollout for Restart {
     async fn begin(&self, context: &RolloutContext) -> Result<Value, Fault> {
+        let restart = self.0.restarts.lock().unwrap().get(context.consumer.as_str()).cloned();
+        if let Some(restart) = restart {
+            restart();
+        }
         let fleet = self.0.fleets.lock().unwrap().get(context.consumer.as_str()).cloned();
         if let Some(fleet) = fleet {
             fleet

@@ -11,13 +11,15 @@ use jiff::SignedDuration;
 use rota_core::id::RotationId;
 use rota_core::policy::model::{CheckPolicy, Healthy, Policy, SecretPolicy};
 use rota_core::policy::{self, Piece};
+use rota_core::publication::place;
 use rota_core::schedule::Schedule;
 use rota_core::value::SecretValue;
 use rota_engine::ports::{Slot, SlotRole};
+use rota_fakes::postgres::{TestDatabase, shared};
 use serde_json::{Value, json};
 
-use crate::consumers;
 use crate::support::{SystemRandom, World};
+use crate::{consumers, postgres};
 
 fn example(name: &str) -> Policy {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/examples").join(name);
@@ -62,6 +64,48 @@ fn in_seconds(policy: &mut Policy, world: &World) {
         secret.hooks.clear();
         secret.prove = secret.prove.as_ref().map(|_| test_kind("test-provider"));
     }
+}
+
+/// Each database of the example becomes one of the test, with a first user in use; a
+/// database user is never created from nothing.
+async fn with_databases(policy: &mut Policy, world: &World) -> Vec<TestDatabase> {
+    let mut databases = Vec::new();
+    let ids: Vec<_> =
+        policy.secrets.values().filter(|s| s.kind == "postgres").map(|s| s.id.clone()).collect();
+    for id in ids {
+        let database = shared().unwrap().fresh_database().await.unwrap();
+        let name = &database.name()[2..14];
+        let sql = format!(
+            "CREATE ROLE adm_{name} LOGIN SUPERUSER PASSWORD 'admin-word'; \
+             CREATE ROLE app_{name} LOGIN PASSWORD 'first-word'; \
+             CREATE TABLE items (id int); ALTER TABLE items OWNER TO app_{name}"
+        );
+        database.execute(&sql).await.unwrap();
+        let admin = format!("postgres://adm_{name}:admin-word@127.0.0.1/postgres");
+        world.aws.create(&format!("admin/{name}"), &admin).unwrap();
+        let secret = policy.secrets.get_mut(&id).unwrap();
+        let store = secret.primary_store().unwrap().clone();
+        let (host, port) = ("127.0.0.1", postgres::port(&database));
+        secret.settings["host"] = host.into();
+        secret.settings["port"] = port.into();
+        secret.settings["database"] = database.name().into();
+        secret.settings["user"] = format!("app_{name}").into();
+        secret.settings["admin"] = format!("{store}:admin/{name}").into();
+        let (user, port) = (format!("app_{name}"), port.to_string());
+        let parts = [
+            ("username", user.as_str()),
+            ("password", "first-word"),
+            ("host", host),
+            ("port", &port),
+            ("database", database.name()),
+        ];
+        for (field, form) in secret.fields.iter() {
+            let text = form.template.as_ref().unwrap().fill_text(&parts.into()).unwrap();
+            world.aws.create(&place(secret, &policy.stores[&store], field).path, &text).unwrap();
+        }
+        databases.push(database);
+    }
+    databases
 }
 
 /// A value as a person would hand it in: plain, or the fields as one JSON object; and
@@ -118,6 +162,7 @@ async fn every_secret_lives(file: &str) {
     let world = World::new().await;
     let mut policy = example(file);
     in_seconds(&mut policy, &world);
+    let _databases = with_databases(&mut policy, &world).await;
     world.accept_loaded(&policy).await;
     assert!(!policy.secrets.is_empty());
     let first = rotate_all(&world, &policy, 1, &[]).await;

@@ -7,6 +7,7 @@ mod documents;
 mod env_file;
 mod examples;
 mod operator;
+mod postgres;
 mod signing;
 mod trouble;
 mod vault;

@@ -244,6 +244,30 @@ impl World {
         }
     }
 
+    /// Works like [`World::work_until_ended`], and is killed again and again on the way:
+    /// each process holds its lease when it ends, and lives longer by `life` than the one before.
+    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+    pub(crate) async fn work_and_die_until_ended(&self, secret: &str, phase: &str, life: Duration) -> u32 {
+        let started = Instant::now();
+        let mut deaths = 0;
+        while self.ended(secret, phase).await == 0 {
+            let life = life * (1 + deaths);
+            let work = self.work_until(secret, || async { self.ended(secret, phase).await > 0 });
+            if tokio::time::timeout(life, work).await.is_err() {
+                deaths += 1;
+            }
+            assert!(started.elapsed() < LIMIT * 3, "{secret} does not move: {}", self.state(secret).await);
+            // The lease of a process that died lapses by itself, only later.
+            for table in ["rotations", "rollouts"] {
+                let sql = format!(
+                    "UPDATE rota.{table} SET lease_until = clock_timestamp() WHERE holder IS NOT NULL"
+                );
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&self.operator).await.unwrap();
+            }
+        }
+        deaths
+    }
+
     /// Ends every pause until the next look; what a look finds decides as always.
     async fn look_again(&self) {
         for table in ["rotations", "rollouts"] {
