@@ -26,7 +26,8 @@ pub(crate) struct Secret {
     pub(crate) waits_for_person: bool,
     pub(crate) held: Option<Held>,
     pub(crate) can_undo: bool,
-    /// What consumers read, the first to use: `[new, old]`.
+    /// What consumers read, the first to use: `[new, old]`. Only of a rotation in flight:
+    /// at rest there is one value, however the last list that was written calls it.
     pub(crate) published: Option<String>,
     pub(crate) old_version: Option<String>,
     pub(crate) new_version: Option<String>,
@@ -69,7 +70,7 @@ impl From<SecretStatus> for Secret {
             can_undo: flight.is_some_and(|flight| flight.can_undo),
             old_version: version(|flight| &flight.old_version),
             new_version: version(|flight| &flight.new_version),
-            published: status.published.as_deref().map(list),
+            published: status.published.as_deref().filter(|_| flight.is_some()).map(list),
             secret: status.secret,
             kind: status.kind,
             priority: status.priority,
