@@ -1,9 +1,10 @@
 //! Reads what only the outside can tell, right before deciding.
 
 use jiff::SignedDuration;
+use rota_core::id::ConsumerId;
 use rota_core::rotation::{Evidence, Nature, RolloutEvidence, Source, State, Step};
 
-use crate::ports::{SlotRole, SlotState};
+use crate::ports::{RolloutContext, SlotRole, SlotState};
 use crate::session::{Halt, Session};
 
 /// How far the clocks of database and store may be apart at a destructive gate.
@@ -24,6 +25,9 @@ impl Session<'_> {
             }
             Nature::Effect | Nature::Publication(_) | Nature::Observation | Nature::Wait => {}
         }
+        if undecided {
+            evidence.undone_rollout = self.undone_rollout(step).await?;
+        }
         if matches!(step, Step::ConfirmIdle | Step::RecheckIdle | Step::Withdraw | Step::Revoke) && undecided
         {
             evidence.clock_problem = self.clock_problem().await?;
@@ -35,11 +39,49 @@ impl Session<'_> {
     /// resume passes no gate.
     async fn rollout_evidence(
         &self,
-    ) -> Result<std::collections::BTreeMap<rota_core::id::ConsumerId, RolloutEvidence>, Halt> {
+    ) -> Result<std::collections::BTreeMap<ConsumerId, RolloutEvidence>, Halt> {
         let facts = &self.rotation().facts;
         let Some(publication) = &facts.publication else { return Ok(Default::default()) };
         let since = facts.evidence_after.map_or(publication.at, |after| after.max(publication.at));
         Ok(self.engine.journal.rollouts(&self.consumer_ids(), since).await?)
+    }
+
+    /// Looks again at the consumers with pinned references, before what they must all
+    /// have left behind is taken away: a late deployment may have put it back.
+    async fn undone_rollout(&mut self, step: Step) -> Result<Option<(ConsumerId, String)>, Halt> {
+        let takes_away = match step.nature() {
+            // An emergency does not wait for rollouts; only its slots do.
+            Nature::Publication(_) => !self.rotation().is_emergency(),
+            Nature::Effect => matches!(step, Step::Purge | Step::Discard),
+            Nature::Rollout | Nature::Observation | Nature::Wait => false,
+        };
+        let Some(publication) = self.rotation().facts.publication.clone() else { return Ok(None) };
+        if !takes_away || self.rotation().finished_rollout().is_none() {
+            return Ok(None);
+        }
+        let policy = std::sync::Arc::clone(&self.claim.policy);
+        let engine = self.engine;
+        let pins = self.call("naming exact versions", engine.pins_of(&policy, &publication)).await?;
+        if pins.is_empty() {
+            return Ok(None);
+        }
+        for consumer in self.consumers() {
+            let rollout = self.engine.adapters.rollout(&consumer.rollout)?;
+            let context = RolloutContext {
+                consumer: consumer.id.clone(),
+                // No generation of its own: nothing is begun.
+                generation: 0,
+                published_at: publication.at,
+                settle: consumer.settle,
+                pins: pins.clone(),
+                now: self.now(),
+            };
+            let undone = self.call("looking at a finished rollout again", rollout.recheck(&context)).await?;
+            if let Some(detail) = undone {
+                return Ok(Some((consumer.id, detail)));
+            }
+        }
+        Ok(None)
     }
 
     /// A person's value is in the slot, or in the inbox that the daemon empties.

@@ -4,9 +4,9 @@
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::ConsumerId;
-use rota_core::policy::model::PublishForm;
+use rota_core::policy::model::{PolicyEntry, PublishForm};
 use rota_core::publication::paths;
-use rota_core::rotation::backoff;
+use rota_core::rotation::{Publication, backoff};
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
@@ -17,6 +17,9 @@ use crate::ports::{
 
 /// How often a rollout under way is looked at.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// A rollout that is another host's is left to it for so long.
+const LOOK_ELSEWHERE: SignedDuration = SignedDuration::from_secs(10);
 
 /// A start that fails this often in a row fails the rollout.
 const MAX_START_FAILURES: u32 = 8;
@@ -37,6 +40,9 @@ impl Engine {
     }
 
     async fn work_on_rollout(&self, mut claim: RolloutClaim) -> Result<(), JournalError> {
+        if let Err(elsewhere) = self.can_be_done_here(&claim) {
+            return self.give_back(&claim, &elsewhere).await;
+        }
         if claim.state == RolloutState::Requested {
             // An instance that starts before the publication can be seen everywhere may
             // read the old value, and would then never count as new.
@@ -86,6 +92,24 @@ impl Engine {
             notices: Vec::new(),
         };
         self.journal.record_rollout(&claim, record).await.map(|_| ())
+    }
+
+    /// A kind that the policy cannot build fails where the start is tried and recorded.
+    fn can_be_done_here(&self, claim: &RolloutClaim) -> Result<(), Fault> {
+        self.adapters.rollout(&claim.consumer.rollout).map_or(Ok(()), |rollout| rollout.must_be_here())
+    }
+
+    /// Leaves the rollout as it is to the process that can do it; nothing failed.
+    async fn give_back(&self, claim: &RolloutClaim, elsewhere: &Fault) -> Result<(), JournalError> {
+        tracing::debug!(consumer = %claim.consumer.id, %elsewhere, "the rollout is another process's");
+        let record = RolloutRecord {
+            state: claim.state.clone(),
+            failures: claim.failures,
+            wake_at: Some(later(claim.now, LOOK_ELSEWHERE)),
+            history: Vec::new(),
+            notices: Vec::new(),
+        };
+        self.journal.record_rollout(claim, record).await.map(|_| ())
     }
 
     /// One call: the start, or a look.
@@ -142,7 +166,7 @@ impl Engine {
             RolloutRecord {
                 state: claim.state.clone(),
                 failures,
-                wake_at: Some(later(claim.now, backoff::delay(seed, failures))),
+                wake_at: Some(later(claim.now, backoff::delay(seed, failures).max(asked_to_wait(&fault)))),
                 history: Vec::new(),
                 notices: Vec::new(),
             }
@@ -165,25 +189,34 @@ impl Engine {
     async fn pins(&self, claim: &RolloutClaim) -> Result<Vec<Pin>, Fault> {
         let mut pins = Vec::new();
         for (entry, publication) in claim.publications.values() {
-            if !is_pinned(&entry.secret.publish) {
-                continue;
-            }
-            let Some(policy) = entry.secret.primary_store().and_then(|id| entry.stores.get(id)) else {
-                continue;
-            };
-            let store = self.adapters.store(policy)?;
-            for (path, names) in paths(&entry.secret, policy) {
-                let version = publication.refs.get(&policy.id).and_then(|refs| refs.get(&path));
-                let Some(version) = version else { continue };
-                let reference = store.pinned_reference(&path, version).await?.ok_or_else(|| {
-                    Fault::invalid(format!("store `{}` has no exact references; remove `pinned`", policy.id))
-                })?;
-                pins.extend(
-                    names
-                        .into_iter()
-                        .map(|(name, _)| Pin { name: name.to_string(), reference: reference.clone() }),
-                );
-            }
+            pins.extend(self.pins_of(entry, publication).await?);
+        }
+        Ok(pins)
+    }
+
+    /// The exact version of every name that one secret publishes for pinned references;
+    /// empty where its consumers read names as they stand.
+    pub(crate) async fn pins_of(
+        &self,
+        entry: &PolicyEntry,
+        publication: &Publication,
+    ) -> Result<Vec<Pin>, Fault> {
+        let mut pins = Vec::new();
+        if !is_pinned(&entry.secret.publish) {
+            return Ok(pins);
+        }
+        let Some(policy) = entry.secret.primary_store().and_then(|id| entry.stores.get(id)) else {
+            return Ok(pins);
+        };
+        let store = self.adapters.store(policy)?;
+        for (path, names) in paths(&entry.secret, policy) {
+            let version = publication.refs.get(&policy.id).and_then(|refs| refs.get(&path));
+            let Some(version) = version else { continue };
+            let reference = store.pinned_reference(&path, version).await?.ok_or_else(|| {
+                Fault::invalid(format!("store `{}` has no exact references; remove `pinned`", policy.id))
+            })?;
+            let names = names.into_iter();
+            pins.extend(names.map(|(name, _)| Pin { name: name.to_string(), reference: reference.clone() }));
         }
         Ok(pins)
     }
@@ -202,6 +235,16 @@ impl Engine {
                 "serves_publications_until": claim.published_at,
                 "detail": detail,
             }),
+        }
+    }
+}
+
+/// How long the fault itself asks to be left alone.
+fn asked_to_wait(fault: &Fault) -> SignedDuration {
+    match fault {
+        Fault::RateLimited { retry_after, .. } => *retry_after,
+        Fault::Transient { .. } | Fault::Denied { .. } | Fault::Conflict { .. } | Fault::Invalid { .. } => {
+            SignedDuration::ZERO
         }
     }
 }

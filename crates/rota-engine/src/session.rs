@@ -151,6 +151,13 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
+    /// Does nothing for a while and keeps the lease: for looks at a store that may lag.
+    pub(crate) async fn rest(&mut self, pause: SignedDuration) -> Result<(), Halt> {
+        self.cover(pause).await?;
+        self.engine.clock.sleep(pause).await;
+        Ok(())
+    }
+
     /// Stops here until whatever was begun at `begun` has had its effect or never will.
     pub(crate) fn wait_for_late_effects(&self, begun: Timestamp, what: &str) -> Result<(), Halt> {
         let end = begun.saturating_add(self.engine.settings.lands_within()).unwrap_or(Timestamp::MAX);

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use rota_core::id::SecretId;
 use rota_core::rotation::{HoldReason, Outcome, Rotation, State, Step};
 use rota_engine::ports::{Clock, OrderKind};
-use rota_engine::test_support::{Call, Disturbance, Guards, MemoryJournal, Scenario, SecretPlan};
+use rota_engine::test_support::{Call, Disturbance, Ending, Guards, MemoryJournal, Scenario, SecretPlan};
 
 use crate::checker::unsettled;
 use crate::sim::{PEOPLE, Sim, Stop};
@@ -25,6 +25,9 @@ const PERSON_ANSWERS_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// Whatever lands late has landed by then, and people have seen what was left to them.
 const AFTERMATH: SignedDuration = SignedDuration::from_hours(2);
+
+/// How many calls a failure shows.
+const LAST_CALLS: usize = 60;
 
 /// One rotation with what happens to it.
 #[derive(Debug, Clone)]
@@ -123,7 +126,8 @@ impl Case {
         let mut sim = Sim::new(scenario, 1, 1, false);
         sim.order(&secret, OrderKind::Rotate);
         let run = Run { case: self, secret, order_now, holds: Rc::default() };
-        run.finish(&mut sim).map_err(|problem| format!("{problem}\n{}", tail_of_trace(&sim.scenario)))?;
+        run.finish(&mut sim)
+            .map_err(|problem| format!("{problem}\n{}", tail_of_trace(&sim.scenario, LAST_CALLS)))?;
         let (outcome, answer) = run.end_of(&sim)?;
         let calls = calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Ran { calls, outcome, holds: run.holds.take(), answer })
@@ -249,12 +253,18 @@ fn start() -> Timestamp {
     Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The last calls, for a person who looks for the cause.
+/// The looks of processes that find nothing to do: they fill a trace and tell nothing.
+const IDLE_LOOKS: [&str; 6] =
+    ["accepted_policy", "stray_orders", "due", "claim", "claim_rollout", "claim_notices"];
+
+/// The last `lines` calls, for a person who looks for the cause.
 #[must_use]
-pub fn tail_of_trace(scenario: &Scenario) -> String {
+pub fn tail_of_trace(scenario: &Scenario, lines: usize) -> String {
     use std::fmt::Write;
+    let mut trace = scenario.wire.trace();
+    trace.retain(|(call, ending)| *ending != Ending::Answered || !IDLE_LOOKS.contains(&call.name));
     let mut text = String::new();
-    for (call, ending) in scenario.wire.trace().iter().rev().take(60).rev() {
+    for (call, ending) in trace.iter().skip(trace.len().saturating_sub(lines)) {
         let _ = writeln!(
             text,
             "  {} {} {:<10} {} {} {} -> {ending:?}",

@@ -2,11 +2,15 @@
 
 #![expect(clippy::print_stdout, reason = "a report for a person is what this program is for")]
 
+use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Parser;
-use rota_sim::swarm::Swarm;
+use rota_sim::swarm::{Failure, Report, Swarm};
 
 /// Simulates Rota under faults: each seed is a world of its own, and repeats exactly.
 #[derive(Parser)]
@@ -18,9 +22,15 @@ struct Arguments {
     /// Run one seed twice and compare, and print its numbers.
     #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
     replay: Option<u64>,
+    /// How many calls a failure shows.
+    #[arg(long, default_value_t = 60)]
+    last_calls: usize,
     /// Go on after a seed that goes wrong.
     #[arg(long)]
     keep_going: bool,
+    /// How many seeds run at once; as many as there are processors.
+    #[arg(long)]
+    jobs: Option<NonZero<usize>>,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -32,37 +42,77 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.replay {
-        Some(seed) => replay(seed),
-        None => run(arguments.seeds, arguments.keep_going),
+        Some(seed) => replay(seed, arguments.last_calls),
+        None => {
+            let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok());
+            run(arguments.seeds, arguments.keep_going, jobs.map_or(1, NonZero::get))
+        }
     }
 }
 
-fn run(seeds: Range<u64>, keep_going: bool) -> ExitCode {
-    let (mut passed, mut failed, mut rotations, mut calls) = (0_u64, 0_u64, 0, 0);
-    for seed in seeds {
-        let swarm = Swarm::new(seed);
-        match swarm.run() {
-            Ok(report) => {
-                passed += 1;
-                rotations += report.rotations;
-                calls += report.calls;
+/// What the workers share: the next seed, and what came of the others.
+struct Runs {
+    seeds: Range<u64>,
+    next: AtomicU64,
+    stop: AtomicBool,
+    reports: Mutex<Vec<Report>>,
+    failures: Mutex<BTreeMap<u64, Box<Failure>>>,
+}
+
+impl Runs {
+    fn of(seeds: Range<u64>) -> Self {
+        Self {
+            next: AtomicU64::new(seeds.start),
+            seeds,
+            stop: AtomicBool::new(false),
+            reports: Mutex::default(),
+            failures: Mutex::default(),
+        }
+    }
+
+    /// Runs seeds until none is left, or until one failed and `keep_going` is not wanted.
+    fn work(&self, keep_going: bool) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if !self.seeds.contains(&seed) {
+                break;
             }
-            Err(failure) => {
-                failed += 1;
-                println!("seed {seed}: {}", failure.what);
-                if !keep_going {
-                    show(&swarm, failure);
-                    break;
+            match Swarm::new(seed).run() {
+                Ok(report) => locked(&self.reports).push(report),
+                Err(failure) => {
+                    println!("seed {seed}: {}", failure.what);
+                    locked(&self.failures).insert(seed, failure);
+                    self.stop.store(!keep_going, Ordering::Relaxed);
                 }
             }
         }
     }
-    println!("{passed} seeds passed, {failed} failed ({rotations} rotations, {calls} calls)");
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run(seeds: Range<u64>, keep_going: bool, jobs: usize) -> ExitCode {
+    let runs = Runs::of(seeds);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| runs.work(keep_going));
+        }
+    });
+    let (reports, mut failures) = (locked(&runs.reports), locked(&runs.failures));
+    let rotations: usize = reports.iter().map(|report| report.rotations).sum();
+    let calls: u64 = reports.iter().map(|report| report.calls).sum();
+    let failed = failures.len();
+    if let Some((seed, failure)) = failures.pop_first().filter(|_| !keep_going) {
+        show(&Swarm::new(seed), failure);
+    }
+    println!("{} seeds passed, {failed} failed ({rotations} rotations, {calls} calls)", reports.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn replay(seed: u64) -> ExitCode {
-    let swarm = Swarm::new(seed);
+fn replay(seed: u64, last_calls: usize) -> ExitCode {
+    let swarm = Swarm { last_calls, ..Swarm::new(seed) };
     match (swarm.run(), swarm.run()) {
         (Ok(first), Ok(second)) => {
             println!("{first:?}");
@@ -76,7 +126,7 @@ fn replay(seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn show(swarm: &Swarm, failure: Box<rota_sim::swarm::Failure>) {
+fn show(swarm: &Swarm, failure: Box<Failure>) {
     let shortest = swarm.minimal(failure);
     println!("seed {} with {:?} only:", shortest.seed, shortest.troubles);
     println!("  {}", shortest.what);

@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 
 use futures::future::select;
 use jiff::SignedDuration;
+use rota_core::fault::Fault;
 use rota_engine::Engine;
 use rota_engine::ports::Clock;
 use rota_engine::test_support::{FakeNotifier, Scenario};
@@ -17,6 +18,10 @@ const LOOK_NO_SOONER: SignedDuration = SignedDuration::from_secs(1);
 
 /// Reminders and alerts are looked for this often, and the journal at least.
 const REMIND_EVERY: SignedDuration = SignedDuration::from_hours(6);
+
+/// The longest wait before the next look after looks that failed, as after an outage of
+/// the journal.
+const LOOK_AGAIN_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// How much one wake-up takes on before it looks for other work.
 const AT_ONCE: usize = 16;
@@ -58,23 +63,10 @@ impl Bell {
 /// One process of the daemon. A failed call is tried again at the next look.
 pub async fn replica(scenario: Rc<Scenario>, engine: Engine, channel: FakeNotifier, bell: Bell) {
     let mut reminded = None;
+    let mut pause = LOOK_NO_SOONER;
     loop {
-        let _ = engine.open_due().await;
-        for _ in 0..AT_ONCE {
-            if !matches!(engine.drive_one().await, Ok(Some(_))) {
-                break;
-            }
-        }
-        for _ in 0..AT_ONCE {
-            if !matches!(engine.drive_rollout().await, Ok(Some(_))) {
-                break;
-            }
-        }
-        for _ in 0..AT_ONCE {
-            if !matches!(engine.deliver(&channel).await, Ok(Some(1..))) {
-                break;
-            }
-        }
+        let looked = look(&engine, &channel).await;
+        pause = if looked.is_ok() { LOOK_NO_SOONER } else { (pause * 2).min(LOOK_AGAIN_WITHIN) };
         let elapsed = scenario.clock.elapsed();
         if reminded.is_none_or(|at| elapsed.saturating_sub(REMIND_EVERY) >= at) {
             reminded = Some(elapsed);
@@ -83,8 +75,31 @@ pub async fn replica(scenario: Rc<Scenario>, engine: Engine, channel: FakeNotifi
         let next = scenario.journal.next_wake();
         let now = scenario.journal.clock_now();
         let wait = next.map_or(REMIND_EVERY, |next| next.duration_since(now));
-        select(scenario.clock.sleep(wait.clamp(LOOK_NO_SOONER, REMIND_EVERY)), Box::pin(bell.wait())).await;
+        select(scenario.clock.sleep(wait.clamp(pause, REMIND_EVERY)), Box::pin(bell.wait())).await;
     }
+}
+
+/// Everything that is awake, of each loop as much as one wake-up takes on. One loop's
+/// trouble is no reason to leave the others alone.
+///
+/// # Errors
+/// The last loop's failure, once all of them had their turn.
+async fn look(engine: &Engine, channel: &FakeNotifier) -> Result<(), Fault> {
+    let opened = engine.open_due().await.map(drop);
+    let driven = until_idle(async || Ok(engine.drive_one().await?.is_some())).await;
+    let rolled_out = until_idle(async || Ok(engine.drive_rollout().await?.is_some())).await;
+    let delivered = until_idle(async || Ok(matches!(engine.deliver(channel).await?, Some(1..)))).await;
+    opened.and(driven).and(rolled_out).and(delivered)
+}
+
+/// Repeats `work` while there is some.
+async fn until_idle(work: impl AsyncFn() -> Result<bool, Fault>) -> Result<(), Fault> {
+    for _ in 0..AT_ONCE {
+        if !work().await? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The people: they make keys, revoke them and confirm, where a rotation waits for it.

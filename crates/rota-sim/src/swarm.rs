@@ -35,6 +35,8 @@ pub struct Swarm {
     pub guards: Guards,
     /// What to draw from; fewer kinds make a shorter story.
     pub troubles: BTreeSet<Trouble>,
+    /// How many calls a failure shows.
+    pub last_calls: usize,
 }
 
 /// A run that went well.
@@ -63,7 +65,7 @@ impl Swarm {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let troubles = Trouble::draw(&mut SeededRandom::new(seed ^ 0xC4A0));
-        Self { seed, guards: Guards::default(), troubles }
+        Self { seed, guards: Guards::default(), troubles, last_calls: 60 }
     }
 
     /// Runs the seed.
@@ -76,7 +78,7 @@ impl Swarm {
             Ok(scenario) => scenario,
             Err(fault) => unreachable!("a drawn world contradicts itself: {fault}"),
         };
-        scenario.wire.start_trace(4000);
+        scenario.wire.start_trace(self.last_calls * 50);
         let replicas = 1 + usize::try_from(random.below(3)).unwrap_or(0);
         scenario.wire.disturb_with(Chaos::new(random.split(), self.troubles.clone()));
         let pauses = self.troubles.contains(&Trouble::Pauses);
@@ -95,7 +97,7 @@ impl Swarm {
                 what,
                 invariant,
                 calls: sim.scenario.wire.calls(),
-                trace: tail_of_trace(&sim.scenario),
+                trace: tail_of_trace(&sim.scenario, self.last_calls),
             })),
         }
     }

@@ -147,6 +147,7 @@ mod tests {
             secret: SecretId::new("ENCRYPTION_KEY").unwrap(),
             point: HookPoint::BeforePromote,
             index: 1,
+            attempt: 0,
             now: "2026-01-15T10:00:00Z".parse().unwrap(),
         }
     }

@@ -139,11 +139,6 @@ impl CommandRollout {
         Ok(Self { settings: settings::read(NAME, settings)?, here, http, runs })
     }
 
-    /// Another host's daemon has to do it; this one gives the rollout back.
-    fn must_be_here(&self) -> Result<(), Fault> {
-        settings::must_be_here("rollout", self.settings.host.as_ref(), self.here.as_ref())
-    }
-
     fn next(&self, progress: Progress, now: Timestamp) -> Next {
         if progress.command >= self.settings.commands.len() {
             return Next::Finish;
@@ -253,6 +248,10 @@ impl CommandRollout {
 
 #[async_trait]
 impl Rollout for CommandRollout {
+    fn must_be_here(&self) -> Result<(), Fault> {
+        settings::must_be_here("rollout", self.settings.host.as_ref(), self.here.as_ref())
+    }
+
     async fn begin(&self, _: &RolloutContext) -> Result<Value, Fault> {
         // The first look runs the first command.
         self.must_be_here()?;

@@ -301,6 +301,7 @@ fn run_of(cloud: &Cloud, rotation: u128) -> HookContext {
         secret: SecretId::new("JWT_SECRET").unwrap(),
         point: HookPoint::BeforePromote,
         index: 0,
+        attempt: 0,
         now: cloud.ecs.script().clock().now(),
     }
 }

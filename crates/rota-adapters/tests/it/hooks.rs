@@ -30,6 +30,7 @@ fn context(fake: &WebhookFake) -> HookContext {
         secret: SecretId::new("ENCRYPTION_KEY").unwrap(),
         point: HookPoint::BeforePromote,
         index: 0,
+        attempt: 0,
         now: fake.script().clock().now(),
     }
 }

@@ -36,6 +36,9 @@ pub struct Evidence {
     pub rollouts: BTreeMap<ConsumerId, RolloutEvidence>,
     /// A person has put the candidate into the slot.
     pub submitted: bool,
+    /// The consumer whose finished rollout does not stand any more (a late deployment
+    /// with older references, an older definition put back), and what was seen.
+    pub undone_rollout: Option<(ConsumerId, String)>,
     /// Why the clocks cannot be trusted for a destructive step.
     pub clock_problem: Option<String>,
 }
@@ -95,6 +98,10 @@ pub fn decide(rotation: &Rotation, policy: &SecretPolicy, evidence: &Evidence, n
     if attempt.not_before > now {
         let why = attempt.waiting.clone().unwrap_or_else(|| format!("{step} to be tried again"));
         return Decision::WaitUntil { until: attempt.not_before.min(deadline), why };
+    }
+    if let Some((consumer, detail)) = &evidence.undone_rollout {
+        let reason = HoldReason::RolloutFailed { consumer: consumer.to_string(), detail: detail.clone() };
+        return turn_back_or_hold(rotation, policy, reason);
     }
     match step.nature() {
         Nature::Rollout => rollout(rotation, policy, evidence, step, now),

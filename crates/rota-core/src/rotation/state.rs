@@ -268,6 +268,15 @@ impl Rotation {
             })
     }
 
+    /// The rollout of the last publication, where it is finished.
+    #[must_use]
+    pub fn finished_rollout(&self) -> Option<Step> {
+        let latest_first =
+            [Step::Reject, Step::Demote, Step::Reaccept, Step::Withdraw, Step::Promote, Step::Introduce];
+        let last = latest_first.into_iter().find(|step| self.facts.done.contains(step))?;
+        last.followed_by().filter(|rollout| self.facts.done.contains(rollout))
+    }
+
     /// True once the intent to revoke stands: nothing can bring the old value back.
     #[must_use]
     pub fn is_past_undo(&self) -> bool {

@@ -242,6 +242,20 @@ impl Step {
         }
     }
 
+    /// The rollout that a publication is followed by; `None` for every other step.
+    #[must_use]
+    pub fn followed_by(self) -> Option<Self> {
+        match self {
+            Self::Introduce => Some(Self::IntroduceRollout),
+            Self::Promote => Some(Self::PromoteRollout),
+            Self::Withdraw => Some(Self::WithdrawRollout),
+            Self::Reaccept => Some(Self::ReacceptRollout),
+            Self::Demote => Some(Self::DemoteRollout),
+            Self::Reject => Some(Self::RejectRollout),
+            _ => None,
+        }
+    }
+
     /// The name as stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff;
 use super::hold::HoldReason;
 use super::plan;
-use super::state::{Attempt, Haste, Intent, Outcome, Publication, Rotation, State, Suspect};
+use super::state::{Attempt, Haste, Intent, Outcome, Publication, Rotation, State, Suspect, Watch};
 use super::step::{List, Nature, Step};
 use crate::fault::Fault;
 use crate::id::VersionRef;
@@ -324,14 +324,24 @@ fn held(mut rotation: Rotation, reason: HoldReason, now: Timestamp) -> Result<Ro
 }
 
 fn resumed(mut rotation: Rotation, now: Timestamp) -> Result<Rotation, IllegalEvent> {
-    let State::Held { step, intent, .. } = rotation.state.clone() else {
+    let State::Held { step, intent, reason, .. } = rotation.state.clone() else {
         return Err(if rotation.step().is_none() { IllegalEvent::Ended } else { IllegalEvent::NotHeld });
     };
+    let intent = intent.map(|intent| run_again(step, &reason, intent));
+    let undone = matches!(reason, HoldReason::RolloutFailed { .. }) && step.nature() != Nature::Rollout;
+    let rollout = rotation.finished_rollout().filter(|_| undone);
     let facts = &mut rotation.facts;
     facts.evidence_after = Some(now);
     facts.watch.healthy = 0;
     facts.watch.failures_in_row = 0;
     facts.idle_at = None;
+    if let Some(rollout) = rollout {
+        // Everybody has to be made to read anew, and the overlap counts from there.
+        facts.done.remove(&rollout);
+        facts.done.remove(&Step::Watch);
+        facts.watch = Watch::default();
+        return Ok(proceed(rotation, step.undoes(), now));
+    }
     if intent.is_some() || step.undoes() || rotation.is_past_undo() {
         // What may have happened is looked at before anything else.
         rotation.state = State::Running { step, attempt: Attempt { intent, ..Attempt::fresh(now) } };
@@ -340,7 +350,21 @@ fn resumed(mut rotation: Rotation, now: Timestamp) -> Result<Rotation, IllegalEv
     for gate in [Step::Prove, Step::Watch, Step::ConfirmIdle, Step::RecheckIdle] {
         rotation.facts.done.remove(&gate);
     }
+    if !rotation.facts.attempted.contains(&Step::Promote) {
+        // What the target was given may be gone or spoiled: it is observed again, and
+        // given again only where it is absent.
+        rotation.facts.done.remove(&Step::Install);
+    }
     Ok(proceed(rotation, false, now))
+}
+
+/// A hook that failed for good is another run from now on: under the name of the failed
+/// one, whoever recognises repeats would only find the failure again.
+fn run_again(step: Step, reason: &HoldReason, intent: Intent) -> Intent {
+    match (step, reason) {
+        (Step::Hook(_), HoldReason::Permanent { .. }) => Intent { attempt: intent.attempt + 1, ..intent },
+        _ => intent,
+    }
 }
 
 fn rolled_back(rotation: Rotation, now: Timestamp) -> Result<Rotation, IllegalEvent> {

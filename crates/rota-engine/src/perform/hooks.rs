@@ -18,6 +18,7 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// Runs every hook of `point`, in the policy's order; each must succeed.
 pub(super) async fn run(session: &mut Session<'_>, point: HookPoint) -> Result<(), Halt> {
     intend(session, BTreeMap::new()).await?;
+    let attempt = session.rotation().open_intent().map_or(0, |intent| intent.attempt);
     let hooks: Vec<_> = session.secret().hooks.iter().filter(|hook| hook.at == point).cloned().collect();
     for (index, hook) in hooks.iter().enumerate() {
         let runner = session.engine.adapters.hook(hook)?;
@@ -26,6 +27,7 @@ pub(super) async fn run(session: &mut Session<'_>, point: HookPoint) -> Result<(
             secret: session.rotation().secret.clone(),
             point,
             index,
+            attempt,
             now: session.now(),
         };
         match session.call("running a hook", runner.run(&context)).await? {

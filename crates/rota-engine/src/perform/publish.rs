@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use rota_core::fault::Fault;
 use rota_core::id::{FieldName, StoreId, VersionRef};
 use rota_core::policy::model::{PolicyEntry, StorePolicy};
@@ -23,6 +24,11 @@ const TOKENS: Uuid = Uuid::from_u128(0x6f1f_7c1e_8b0a_4c5e_9f2d_1d6b_5a52_4f54);
 
 /// How often a document that others write too is merged anew in one attempt.
 const MERGES: u32 = 5;
+
+/// What looks like someone else's is read again this often, so far apart, before it is
+/// believed: a read may show what stood there before, for as long as a store may lag.
+pub(super) const LOOKS_AGAIN: u32 = 6;
+pub(super) const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
 /// One path of one store.
 struct Target {
@@ -163,8 +169,7 @@ async fn write(
     allowed: &[BTreeMap<FieldName, SecretValue>],
 ) -> Result<VersionRef, Halt> {
     for _ in 0..MERGES {
-        let stored = session.call("reading what is published", target.store.read(&target.path)).await?;
-        let base = match standing(session, target, stored, desired, allowed)? {
+        let base = match believed_standing(session, target, desired, allowed).await? {
             Standing::Applied(version) => return Ok(version),
             Standing::Foreign(detail) => {
                 let step = session.rotation().step().unwrap_or(Step::Promote);
@@ -200,6 +205,24 @@ async fn rebase(session: &mut Session<'_>, target: &Target, base: Option<&Versio
     Ok(())
 }
 
+/// What stands at the path. One stale read is not someone else's work.
+async fn believed_standing(
+    session: &mut Session<'_>,
+    target: &Target,
+    desired: &BTreeMap<FieldName, SecretValue>,
+    allowed: &[BTreeMap<FieldName, SecretValue>],
+) -> Result<Standing, Halt> {
+    let mut looks = 0;
+    loop {
+        let stored = session.call("reading what is published", target.store.read(&target.path)).await?;
+        match standing(session, target, stored, desired, allowed)? {
+            Standing::Foreign(_) if looks < LOOKS_AGAIN => looks += 1,
+            standing => return Ok(standing),
+        }
+        session.rest(LOOK_AGAIN_AFTER).await?;
+    }
+}
+
 fn standing(
     session: &Session<'_>,
     target: &Target,
@@ -218,19 +241,12 @@ fn standing(
         if replaces_anything(session) {
             return Ok(Standing::Absent(Some(stored)));
         }
-        return Ok(
-            if replaces_anything(session)
-                || stands(target, &mine, allowed)
-                || stands(target, &mine, std::slice::from_ref(desired))
-            {
-                Standing::Absent(Some(stored))
-            } else {
-                Standing::Foreign(format!(
-                    "`{}` does not hold what this rotation published there",
-                    target.path
-                ))
-            },
-        );
+        let known = stands(target, &mine, allowed) || stands(target, &mine, std::slice::from_ref(desired));
+        return Ok(if known {
+            Standing::Absent(Some(stored))
+        } else {
+            Standing::Foreign(format!("`{}` does not hold what this rotation published there", target.path))
+        });
     }
     if stands(target, &mine, std::slice::from_ref(desired)) {
         return Ok(Standing::Applied(stored.version));

@@ -10,7 +10,8 @@ use rota_core::rotation::{Done, Event, HoldReason, Intent, Source, Step};
 use rota_core::value::{Bundle, SecretValue};
 use serde_json::json;
 
-use super::{intend, intend_anew, target};
+use super::publish::{LOOK_AGAIN_AFTER, LOOKS_AGAIN};
+use super::{intend, intend_anew, taken_over, target};
 use crate::document_io;
 use crate::ports::{SecretStore, Slot, SlotRole, SlotState, Which};
 use crate::session::{Halt, Session};
@@ -114,8 +115,21 @@ pub(crate) async fn read_published(
     Ok(published)
 }
 
-/// Copies the value in use to its slot and reads it back.
+/// Copies the value in use to its slot and reads it back. What cannot be the value in
+/// use is read again first: a store's reads may lag behind the last publication.
 pub(super) async fn keep(session: &mut Session<'_>) -> Result<(), Halt> {
+    for _ in 0..LOOKS_AGAIN {
+        match keep_what_is_published(session).await {
+            Err(Halt::Held(HoldReason::Differs { .. } | HoldReason::ValueMissing { .. })) => {
+                session.rest(LOOK_AGAIN_AFTER).await?;
+            }
+            done => return done,
+        }
+    }
+    keep_what_is_published(session).await
+}
+
+async fn keep_what_is_published(session: &mut Session<'_>) -> Result<(), Halt> {
     let (policy, store) = session.primary()?;
     let secret = session.claim.policy.clone();
     let published =
@@ -243,20 +257,29 @@ async fn stage_created(session: &mut Session<'_>, slot: &Slot, earlier: Option<I
     if let Some(earlier) = &earlier {
         session.wait_for_late_effects(earlier.at, "an earlier creation to arrive, if it still does")?;
     }
+    let resumed_at = session.rotation().facts.evidence_after;
+    let may_remove = earlier.as_ref().is_some_and(|earlier| resumed_at.is_some_and(|at| at > earlier.at));
+    // What a rotation that this one took over has lost, first: one lost key at a time.
+    taken_over::remove_lost(session).await?;
     let (_, store) = session.primary()?;
     let rotator = session.rotator()?;
     let canary = session.slot(SlotRole::Canary)?;
     let proof = SecretValue::new("canary".to_owned()).map_err(|error| Fault::invalid(error.to_string()))?;
     session.call("trying the slot's namespace", store.stage(&canary, &proof)).await?;
     let context = target::context(session).await?;
-    if let Some(lost) = session.call("looking for a lost credential", rotator.find_created(&context)).await? {
-        return Err(Halt::Held(HoldReason::ValueMissing {
-            detail: format!(
-                "the target made `{lost}` for this rotation, but its value was lost on the way; \
-                 `rota rollback {}` removes it",
-                session.rotation().secret
-            ),
-        }));
+    while let Some(lost) =
+        session.call("looking for a lost credential", rotator.find_created(&context)).await?
+    {
+        if !may_remove {
+            return Err(Halt::Held(HoldReason::ValueMissing {
+                detail: format!(
+                    "the target made `{lost}` for this rotation, but its value was lost on the way; \
+                     `rota resume {}` removes it and makes another",
+                    session.rotation().secret
+                ),
+            }));
+        }
+        taken_over::remove(session, session.rotation().id, lost).await?;
     }
     let effect = match earlier {
         // From this attempt on, another creation may arrive late.

@@ -53,14 +53,37 @@ async fn revoke_value(session: &mut Session<'_>, rotation: RotationId, value: Ma
     apply(session, TargetEffect::Revoke, &context).await
 }
 
+/// Removes every credential whose value the rotations that this one took over have lost.
+/// To be called with an intent recorded; may be repeated. What arrives later still is
+/// ended by [`revoke`].
+pub(super) async fn remove_lost(session: &mut Session<'_>) -> Result<(), Halt> {
+    for rotation in session.rotation().order.supersedes.clone() {
+        if slots::read_of(session, rotation, SlotRole::Candidate).await?.is_none() {
+            remove_unknown(session, rotation).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes what the target made for a rotation whose value never reached its slot.
 async fn remove_unknown(session: &mut Session<'_>, rotation: RotationId) -> Result<(), Halt> {
     let own = target::context(session).await?;
     let context = TargetContext { rotation, new: None, new_identity: None, ..own };
     let rotator = session.rotator()?;
-    let made = session.call("looking for a lost credential", rotator.find_created(&context)).await?;
-    let Some(identity) = made else { return Ok(()) };
-    let context = TargetContext { new_identity: Some(identity), ..context };
+    match session.call("looking for a lost credential", rotator.find_created(&context)).await? {
+        Some(identity) => remove(session, rotation, identity).await,
+        None => Ok(()),
+    }
+}
+
+/// Removes exactly this credential, which the target made for `rotation`.
+pub(super) async fn remove(
+    session: &mut Session<'_>,
+    rotation: RotationId,
+    identity: String,
+) -> Result<(), Halt> {
+    let own = target::context(session).await?;
+    let context = TargetContext { rotation, new: None, new_identity: Some(identity), ..own };
     apply(session, TargetEffect::Remove, &context).await
 }
 

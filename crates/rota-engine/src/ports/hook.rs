@@ -12,6 +12,8 @@ pub struct HookContext {
     pub point: HookPoint,
     /// The hook's place among those of the same point.
     pub index: usize,
+    /// Counts the runs that failed for good and were followed by a person's `resume`.
+    pub attempt: u32,
     pub now: Timestamp,
 }
 
@@ -19,7 +21,8 @@ impl HookContext {
     /// The same for every repeat of one run, and for no other.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
-        format!("{}-{:?}-{}", self.rotation, self.point, self.index).to_lowercase()
+        let first = format!("{}-{:?}-{}", self.rotation, self.point, self.index).to_lowercase();
+        if self.attempt == 0 { first } else { format!("{first}-{}", self.attempt) }
     }
 }
 

@@ -173,7 +173,8 @@ pub struct Record {
     pub history: Vec<HistoryEntry>,
     pub notices: Vec<Notice>,
     pub observations: Vec<Observation>,
-    /// Consumers that must roll out from now on.
+    /// Consumers that must roll out from now on. An emergency's end what is under way of
+    /// them as failed with [`TAKEN_OVER`], and begin at once.
     pub rollouts: Vec<ConsumerPolicy>,
     pub publication: Option<Publication>,
     pub promotion: Option<Promotion>,
@@ -189,6 +190,9 @@ pub struct Record {
     /// The last effect number used.
     pub last_effect: EffectNo,
 }
+
+/// Why a rollout ended for which an emergency did not wait.
+pub const TAKEN_OVER: &str = "an emergency's rollout took over";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

@@ -18,7 +18,8 @@ pub use clock::{Clock, within};
 pub use hook::{HookContext, HookRunner, HookStatus};
 pub use journal::{
     AcceptedPolicy, Claim, DueSecret, HistoryEntry, Journal, JournalError, NewRotation, Observation, Opened,
-    OrderId, OrderKind, PendingOrder, Promotion, Record, RolloutClaim, RolloutRecord, RolloutState, Upcoming,
+    OrderId, OrderKind, PendingOrder, Promotion, Record, RolloutClaim, RolloutRecord, RolloutState,
+    TAKEN_OVER, Upcoming,
 };
 pub use notifier::{Notice, NoticeKind, Notifier, OutboxClaim};
 pub use rollout::{Pin, Rollout, RolloutContext, RolloutStatus};

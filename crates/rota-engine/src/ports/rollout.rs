@@ -53,6 +53,26 @@ pub trait Rollout: Send + Sync {
     /// Any.
     async fn begin(&self, context: &RolloutContext) -> Result<serde_json::Value, Fault>;
 
+    /// Whether this process can carry it out at all: a rollout on one host only there.
+    /// Asked before anything is recorded, so that the right process finds it untouched.
+    ///
+    /// # Errors
+    /// [`Fault::Transient`] with where it can be done.
+    fn must_be_here(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// Whether a rollout that was finished still stands: what instances are made from,
+    /// and every instance that has not stopped, shows `context.pins`. `Some` says what does
+    /// not. Kinds without pinned references have nothing to look at.
+    ///
+    /// # Errors
+    /// A passing fault: unknown is not standing.
+    async fn recheck(&self, context: &RolloutContext) -> Result<Option<String>, Fault> {
+        let _ = context;
+        Ok(None)
+    }
+
     /// How far the rollout named by `handle` is. `memory` is what the last
     /// observation left, for conditions that must hold in two looks apart; the new
     /// memory comes back.

@@ -33,6 +33,8 @@ pub struct Guards {
     pub idleness_is_read: bool,
     /// A rollout is finished when no old instance is left, rather than when its deployment is stable.
     pub finished_means_no_old_instance: bool,
+    /// Before what a rollout took away is gone for good, every instance is looked at again.
+    pub rollouts_are_rechecked: bool,
     /// A check that cannot be read is unknown, rather than healthy.
     pub unknown_is_not_healthy: bool,
 }
@@ -53,6 +55,7 @@ impl Default for Guards {
             proofs_are_made: true,
             idleness_is_read: true,
             finished_means_no_old_instance: true,
+            rollouts_are_rechecked: true,
             unknown_is_not_healthy: true,
         }
     }

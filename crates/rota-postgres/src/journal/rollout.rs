@@ -12,7 +12,9 @@ use rota_core::fault::Fault;
 use rota_core::id::{ConsumerId, Epoch, SecretId};
 use rota_core::policy::model::PolicyEntry;
 use rota_core::rotation::{Publication, RolloutEvidence};
-use rota_engine::ports::{Claim, JournalError, Record, RolloutClaim, RolloutRecord, RolloutState};
+use rota_engine::ports::{
+    Claim, JournalError, Record, RolloutClaim, RolloutRecord, RolloutState, TAKEN_OVER,
+};
 use sqlx::{PgConnection, Row as _};
 
 use super::{PgJournal, append_history, from_json, micros, outbox, secret_id, sql_time, to_json, wake};
@@ -79,6 +81,9 @@ pub(super) async fn request(tx: &mut PgConnection, record: &Record) -> Result<()
     sqlx::query(sql).bind(&ids).execute(&mut *tx).await.doing(DOING)?;
     let sql = "SELECT id FROM rota.consumers WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
     sqlx::query(sql).bind(&ids).execute(&mut *tx).await.doing(DOING)?;
+    if record.rotation.is_emergency() {
+        take_over(&mut *tx, &ids).await?;
+    }
     let published = record.publication.as_ref().or(record.rotation.facts.publication.as_ref());
     let query = sqlx::query(REQUEST)
         .bind(&ids)
@@ -86,6 +91,18 @@ pub(super) async fn request(tx: &mut PgConnection, record: &Record) -> Result<()
         .bind(published.map(|publication| sql_time(publication.at)));
     query.execute(&mut *tx).await.doing(DOING)?;
     wake(tx, "rollout").await
+}
+
+/// Ends what is under way: an emergency does not wait for it. Whoever holds it
+/// records nothing any more.
+async fn take_over(tx: &mut PgConnection, consumers: &[&str]) -> Result<(), Fault> {
+    let taken_over = RolloutState::Failed { detail: TAKEN_OVER.to_owned() };
+    let sql = "UPDATE rota.rollouts \
+        SET state = 'failed', detail = $2::jsonb, ended_at = clock_timestamp(), wake_at = NULL, \
+            epoch = nextval('rota.epochs'), holder = NULL, lease_until = NULL \
+        WHERE consumer = ANY ($1) AND state IN ('starting', 'begun')";
+    let query = sqlx::query(sql).bind(consumers).bind(to_json(&taken_over)?);
+    query.execute(tx).await.doing("taking over rollouts").map(|_| ())
 }
 
 pub(super) async fn evidence(

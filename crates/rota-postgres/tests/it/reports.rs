@@ -1,13 +1,13 @@
 //! What people read.
 
 use rota_core::rotation::{Event, HoldReason, apply};
-use rota_engine::ports::{Journal as _, Observation, Reading, Record, Verdict};
+use rota_engine::ports::{Journal as _, Observation, OrderKind, Reading, Record, Verdict};
 use rota_engine::test_support::journal_suite::parts::{
     HOUR, LEASE, ending, line, notice, open_and_claim, promoted, published, same, secret,
 };
 use rota_postgres::HistoryFilter;
 
-use crate::support::{database, reports, with_secrets};
+use crate::support::{ann, database, orders, reports, with_secrets};
 
 #[tokio::test]
 async fn the_status_tells_where_every_secret_is_and_why_it_waits() {
@@ -42,6 +42,19 @@ async fn the_status_tells_where_every_secret_is_and_why_it_waits() {
     assert_eq!(counts.overdue.into_iter().collect::<Vec<_>>(), [("medium".to_owned(), 1)]);
     assert_eq!(counts.rotations.into_iter().collect::<Vec<_>>(), [("held".to_owned(), 1)]);
     assert_eq!(counts.oldest_overdue_at, Some(now - HOUR));
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_start_says_why_beside_its_secret() {
+    let database = database().await;
+    let journal = with_secrets(&database, &["A", "B"]).await;
+    orders(&database).await.give(&secret("A"), &OrderKind::Rotate, &ann("it leaked")).await.unwrap();
+    let (now, due) = journal.due(10).await.unwrap();
+    journal.postpone(&due[0], "the store is away", now + HOUR, Vec::new()).await.unwrap();
+    let status = reports(&database).await.status(None).await.unwrap();
+    let waits: Vec<_> = status.iter().map(|status| status.postponed_why.as_deref()).collect();
+    assert_eq!(waits, [Some("the store is away"), None]);
+    assert_eq!(status[0].postponed_until, Some(now + HOUR));
 }
 
 #[tokio::test]

@@ -131,8 +131,15 @@ impl Checker {
         let now = scenario.clock.now();
         for (id, watched) in self.secrets.iter_mut().filter(|(_, watched)| watched.emergency) {
             watched.emergency = in_emergency(scenario, id);
-            // What was signed before is cut off by the order itself.
-            scenario.world.with(|world| world.forget_signatures(id));
+            // What was signed before is cut off by the order itself, and so is who used a
+            // credential without being a consumer: no rollout reaches them.
+            scenario.world.with(|world| {
+                world.forget_signatures(id);
+                if !watched.emergency {
+                    let known = |name: &ConsumerId| scenario.policy.consumers.contains_key(name);
+                    world.fleets.retain(|name, fleet| known(name) || !fleet.spec.uses.contains(id));
+                }
+            });
         }
         for complaint in scenario.world.complaints() {
             let Some(watched) = self.secrets.get(&complaint.secret) else { continue };

@@ -153,6 +153,14 @@ impl Rotator for Limited<dyn Rotator> {
 
 #[async_trait]
 impl Rollout for Limited<dyn Rollout> {
+    fn must_be_here(&self) -> Result<(), Fault> {
+        self.inner.must_be_here()
+    }
+
+    async fn recheck(&self, context: &RolloutContext) -> Result<Option<String>, Fault> {
+        in_turn!(self, self.inner.recheck(context))
+    }
+
     async fn begin(&self, context: &RolloutContext) -> Result<serde_json::Value, Fault> {
         in_turn!(self, self.inner.begin(context))
     }

@@ -161,6 +161,22 @@ impl Rollout for EcsRollout {
         Ok(json!(Handle { deployment, begun: true }))
     }
 
+    /// Every deployment and every task that has not stopped, by its definition's revision.
+    async fn recheck(&self, context: &RolloutContext) -> Result<Option<String>, Fault> {
+        if context.pins.is_empty() {
+            return Ok(None);
+        }
+        let cluster = self.cluster().await?;
+        let service = cluster.service(&self.settings.service).await?;
+        let deployments = deployments(&service);
+        let tasks: Vec<Task> =
+            cluster.tasks(Tasks::OfService(&self.settings.service)).await?.into_iter().map(task).collect();
+        let used = definitions_in_use(&deployments, &tasks);
+        let showing = self.showing(&cluster, used.clone(), &context.pins).await?.unwrap_or_default();
+        let other: Vec<&str> = used.into_iter().filter(|name| !showing.contains(*name)).collect();
+        Ok((!other.is_empty()).then(|| format!("{} shows other references again", other.join(", "))))
+    }
+
     async fn observe(
         &self,
         handle: &Value,
@@ -177,16 +193,7 @@ impl Rollout for EcsRollout {
         let deployments = deployments(&service);
         let tasks: Vec<Task> =
             cluster.tasks(Tasks::OfService(&self.settings.service)).await?.into_iter().map(task).collect();
-        let used: BTreeSet<&str> = deployments
-            .iter()
-            .map(|deployment| deployment.definition.as_str())
-            .chain(
-                tasks
-                    .iter()
-                    .filter(|task| task.last_status != "STOPPED")
-                    .map(|task| task.definition.as_str()),
-            )
-            .collect();
+        let used = definitions_in_use(&deployments, &tasks);
         let pinned = self.showing(&cluster, used, &context.pins).await?;
         let listing = Listing {
             deployments: &deployments,
@@ -253,6 +260,16 @@ fn deployments(service: &Service) -> Vec<Deployment> {
         definition: deployment.task_definition().unwrap_or_default().to_owned(),
     };
     service.deployments().iter().map(shown).collect()
+}
+
+/// The definition of every deployment, and of every task that has not stopped.
+fn definitions_in_use<'a>(deployments: &'a [Deployment], tasks: &'a [Task]) -> BTreeSet<&'a str> {
+    let running = tasks.iter().filter(|task| task.last_status != "STOPPED");
+    deployments
+        .iter()
+        .map(|deployment| deployment.definition.as_str())
+        .chain(running.map(|task| task.definition.as_str()))
+        .collect()
 }
 
 /// True where ECS says that it puts an earlier deployment back: `ECS deployment

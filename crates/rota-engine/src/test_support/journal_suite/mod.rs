@@ -82,6 +82,7 @@ cases! {
         starting_keeps_the_lease_and_every_other_record_gives_it_back,
         a_publication_makes_the_claim_on_a_waiting_rollout_stale,
         a_rollout_claim_brings_the_last_publication_of_each_secret,
+        an_emergency_takes_over_the_rollout_under_way,
         an_ended_rollout_wakes_the_rotations_of_its_consumer,
         whoever_lost_a_rollout_records_nothing;
     outbox:

@@ -1,7 +1,7 @@
 //! Rollouts belong to consumers.
 
 use jiff::Timestamp;
-use rota_core::rotation::RolloutEvidence;
+use rota_core::rotation::{Haste, RolloutEvidence, Suspect};
 use serde_json::json;
 
 use super::JournalSubject;
@@ -117,6 +117,24 @@ pub(super) async fn a_failed_rollout_shows_until_another_is_asked_for(subject: &
     let second = roll_out(&*journal, RolloutState::Finished).await;
     assert_eq!(second.generation, ended.generation + 1);
     assert_eq!(evidence(&*journal, "backend", at).await, RolloutEvidence::Finished);
+}
+
+pub(super) async fn an_emergency_takes_over_the_rollout_under_way(subject: &dyn JournalSubject) {
+    let journal = with_secrets(subject, &["A", "B"]).await;
+    let calm = open_and_claim(&*journal, "A").await;
+    let hasty = open_and_claim(&*journal, "B").await;
+    let before = publish(&*journal, &calm, &["backend"]).await;
+    let first = claim_rollout(&*journal).await;
+    journal.record_rollout(&first, moved(RolloutState::Starting, Some(first.now))).await.unwrap();
+    let mut record = published(&hasty, journal.now().await.unwrap(), &["backend"]);
+    record.rotation.order.haste = Haste::Emergency { suspect: Suspect::Older };
+    journal.record(&hasty, record).await.unwrap();
+    let start = moved(begun(), Some(first.now));
+    assert_eq!(journal.record_rollout(&first, start).await, Err(JournalError::Stale));
+    let second = roll_out(&*journal, RolloutState::Finished).await;
+    assert_eq!(second.generation, first.generation + 1);
+    // It serves those who waited for the one that it took over.
+    assert_eq!(evidence(&*journal, "backend", before).await, RolloutEvidence::Finished);
 }
 
 pub(super) async fn starting_keeps_the_lease_and_every_other_record_gives_it_back(

@@ -407,6 +407,7 @@ impl Tables {
             next_start,
             last_effect,
         } = record;
+        let hurries = rotation.is_emergency();
         let loses_intents = !self.guards.intents_are_kept;
         let row = self.held(id, epoch)?;
         let secret = rotation.secret.clone();
@@ -437,6 +438,9 @@ impl Tables {
             self.publications.insert(secret, (policy, publication));
         }
         for consumer in rollouts {
+            if hurries {
+                self.take_over_rollout(&consumer.id, now);
+            }
             self.request_rollout(consumer, now);
         }
         for (order, answer) in handled {

@@ -11,6 +11,7 @@ use rota_core::rotation::{Publication, Rotation};
 use super::super::guards::Guards;
 use crate::ports::{
     AcceptedPolicy, HistoryEntry, Notice, Observation, OrderId, OrderKind, PendingOrder, RolloutState,
+    TAKEN_OVER,
 };
 
 /// Everything that a commit keeps.
@@ -239,6 +240,22 @@ impl Tables {
             lease_until: None,
             wake_at: Some(now),
         });
+    }
+
+    /// Ends the rollout of `consumer` that is under way: an emergency does not wait for it.
+    pub(super) fn take_over_rollout(&mut self, consumer: &ConsumerId, now: Timestamp) {
+        let epoch = self.next_epoch();
+        for row in self.rollouts.iter_mut().filter(|row| row.consumer.id == *consumer) {
+            if row.is_under_way() {
+                row.state = RolloutState::Failed { detail: TAKEN_OVER.to_owned() };
+                row.epoch = epoch;
+                row.lease_until = None;
+                row.wake_at = None;
+            }
+        }
+        for row in self.rollouts.iter_mut().filter(|row| row.consumer.id == *consumer) {
+            row.wake_at = row.wake_at.map(|_| now);
+        }
     }
 
     /// Wakes every rotation that may wait for `consumer`.

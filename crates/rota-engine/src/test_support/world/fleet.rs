@@ -42,6 +42,8 @@ pub struct FleetState {
     /// The next deployment stops half-way and puts the old definition back.
     pub fails_next: bool,
     pub health: Health,
+    /// Deployments can be made by this process only.
+    pub only_from: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,6 +92,7 @@ impl FakeWorld {
             definition: Definition { deployment: 0, pins },
             fails_next: false,
             health: Health::default(),
+            only_from: None,
         };
         let mut state = self.state();
         state.fleets.insert(consumer.clone(), fleet);

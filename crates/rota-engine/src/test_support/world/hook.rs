@@ -8,7 +8,8 @@ use crate::ports::{HookContext, HookRunner, HookStatus};
 /// How long the runs of a fake hook of kind `slow` take; the others are done at once.
 const SLOW: SignedDuration = SignedDuration::from_mins(2);
 
-/// A run that succeeds after its time; `failing` ones never do.
+/// A run that succeeds after its time; `failing` ones never do, `fails-once` ones not at
+/// the first attempt.
 pub struct FakeHook {
     world: FakeWorld,
     kind: String,
@@ -25,10 +26,14 @@ impl FakeHook {
 impl HookRunner for FakeHook {
     async fn run(&self, context: &HookContext) -> Result<HookStatus, Fault> {
         let (world, kind, key) = (self.world.clone(), self.kind.clone(), context.idempotency_key());
+        let first_attempt = context.attempt == 0;
         let wire = self.world.wire().clone();
         wire.call("hook", "run", key.clone(), move || {
             if kind == "failing" {
                 return Ok::<_, Fault>(HookStatus::Failed { detail: "it always fails".to_owned() });
+            }
+            if kind == "fails-once" && first_attempt {
+                return Ok(HookStatus::Failed { detail: "it fails at the first attempt".to_owned() });
             }
             let takes = if kind == "slow" { SLOW } else { SignedDuration::ZERO };
             let done_at = world.clock().later(takes);

@@ -4,7 +4,7 @@ use rota_core::fault::Fault;
 use rota_core::id::ConsumerId;
 use serde_json::{Value, json};
 
-use super::fleet::{DeploymentState, FleetState, Style};
+use super::fleet::{Definition, DeploymentState, FleetState, Style};
 use super::{FakeWorld, WorldState};
 use crate::ports::{Rollout, RolloutContext, RolloutStatus};
 
@@ -62,6 +62,38 @@ impl Rollout for FakeRollout {
                     Ok(json!({ "deployment": deployment }))
                 }
             }
+        })
+        .await
+    }
+
+    fn must_be_here(&self) -> Result<(), Fault> {
+        let only = self.world.state().fleets.get(&self.fleet).and_then(|fleet| fleet.only_from.clone());
+        match only {
+            Some(host) if host != self.world.wire().actor() => {
+                Err(Fault::transient(format!("this rollout runs on host `{host}`")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn recheck(&self, context: &RolloutContext) -> Result<Option<String>, Fault> {
+        let context = context.clone();
+        self.call("recheck", String::new(), move |_, state, fleet, _| {
+            if !state.guards.rollouts_are_rechecked {
+                return Ok(None);
+            }
+            let fleet = state.fleets.get(fleet).ok_or_else(|| Fault::invalid("the fleet was removed"))?;
+            let shows = |definition: &Definition| {
+                context.pins.iter().all(|pin| definition.pins.get(&pin.name) == Some(&pin.reference))
+            };
+            let going = fleet
+                .deployments
+                .values()
+                .filter(|d| matches!(d.state, DeploymentState::Waiting | DeploymentState::Going))
+                .map(|deployment| &deployment.definition);
+            let used = fleet.instances.values().map(|instance| &instance.definition).chain(going);
+            let other = used.chain([&fleet.definition]).filter(|definition| !shows(definition)).count();
+            Ok((other > 0).then(|| format!("{other} definitions in use have other references")))
         })
         .await
     }
