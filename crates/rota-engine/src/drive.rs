@@ -3,10 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::RotationId;
-use rota_core::rotation::{Decision, Event, State, decide};
+use rota_core::rotation::{Decision, Done, Event, Nature, State, Step, decide};
 use serde_json::json;
 
 use crate::engine::Engine;
+use crate::guard::Guard;
 use crate::perform;
 use crate::ports::JournalError;
 use crate::session::{Halt, Session};
@@ -93,7 +94,8 @@ impl Session<'_> {
             return Ok(Turn::Again);
         }
         let evidence = self.evidence().await?;
-        match decide(self.rotation(), self.secret(), &evidence, self.now()) {
+        let decision = decide(self.rotation(), self.secret(), &evidence, self.now());
+        match self.unguarded(decision) {
             Decision::Perform(step) => perform::step(self, step).await?,
             Decision::Conclude(done) => self.advance(Event::Done { done }, json!(null), |_| ()).await?,
             Decision::GatherAgain => self.advance(Event::EvidenceAged, json!(null), |_| ()).await?,
@@ -108,6 +110,37 @@ impl Session<'_> {
             Decision::Finished(_) => return Ok(Turn::SleepUntil(Timestamp::MAX)),
         }
         Ok(Turn::Again)
+    }
+
+    /// The decision, without the waits and proofs that a test took away.
+    fn unguarded(&self, decision: Decision) -> Decision {
+        let step = self.rotation().step();
+        let falls = |guard| !self.engine.stands(guard);
+        match (&decision, step) {
+            (Decision::Perform(Step::Prove), _) if falls(Guard::ProofComesFirst) => {
+                Decision::Conclude(Done::Plain)
+            }
+            (Decision::WaitUntil { .. }, Some(Step::Watch)) if falls(Guard::TheWatchIsWaitedFor) => {
+                Decision::Conclude(Done::Plain)
+            }
+            (Decision::WaitUntil { .. }, Some(Step::Cooldown)) if falls(Guard::TheCooldownIsWaited) => {
+                Decision::Conclude(Done::Plain)
+            }
+            (Decision::WaitUntil { .. }, Some(Step::Revoke)) if falls(Guard::RevokingWaits) => {
+                Decision::Perform(Step::Revoke)
+            }
+            (Decision::WaitUntil { why, .. }, Some(step))
+                if falls(Guard::TheWindowIsKept) && why.contains("window") =>
+            {
+                Decision::Perform(step)
+            }
+            (Decision::WaitUntil { .. }, Some(step))
+                if falls(Guard::RolloutsAreWaitedFor) && step.nature() == Nature::Rollout =>
+            {
+                Decision::Conclude(Done::RolledOut)
+            }
+            _ => decision,
+        }
     }
 
     /// Keeps what the rotation waits for where people can see it, once.

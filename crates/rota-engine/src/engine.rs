@@ -10,6 +10,7 @@ use rota_core::format::{RandomFailed, RandomSource};
 use uuid::Uuid;
 
 use crate::bounded::Bounded;
+use crate::guard::Guard;
 use crate::ports::{AcceptedPolicy, Adapters, Clock, Journal};
 
 /// How one process works. Every limit is an upper bound.
@@ -56,6 +57,8 @@ pub struct Engine {
     pub(crate) settings: EngineSettings,
     policy: AsyncMutex<Option<Arc<AcceptedPolicy>>>,
     stopping: AtomicBool,
+    #[cfg(feature = "test-support")]
+    guards: crate::guard::Guards,
 }
 
 impl Engine {
@@ -76,7 +79,29 @@ impl Engine {
             settings,
             policy: AsyncMutex::new(None),
             stopping: AtomicBool::new(false),
+            #[cfg(feature = "test-support")]
+            guards: crate::guard::Guards::default(),
         }
+    }
+
+    /// The same engine without one of its protections, for tests that must notice.
+    #[cfg(feature = "test-support")]
+    #[must_use]
+    pub fn guarded_by(self, guards: crate::guard::Guards) -> Self {
+        Self { guards, ..self }
+    }
+
+    /// Whether a protection stands; always, but in a test that took it away.
+    #[cfg(feature = "test-support")]
+    pub(crate) fn stands(&self, guard: Guard) -> bool {
+        self.guards.stand(guard)
+    }
+
+    /// Whether a protection stands: always.
+    #[cfg(not(feature = "test-support"))]
+    #[expect(clippy::unused_self, reason = "the same call as in builds for tests")]
+    pub(crate) const fn stands(&self, _: Guard) -> bool {
+        true
     }
 
     /// Begins no further step: rotations under way are released after their current one.

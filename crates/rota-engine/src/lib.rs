@@ -9,6 +9,7 @@ mod document_io;
 mod drive;
 mod engine;
 mod evidence;
+mod guard;
 mod notice;
 mod open;
 mod orders;

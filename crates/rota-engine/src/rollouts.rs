@@ -10,6 +10,7 @@ use rota_core::rotation::{Publication, backoff};
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
+use crate::guard::Guard;
 use crate::ports::{
     HistoryEntry, JournalError, Pin, RolloutClaim, RolloutContext, RolloutRecord, RolloutState,
     RolloutStatus, within,
@@ -47,7 +48,7 @@ impl Engine {
             // An instance that starts before the publication can be seen everywhere may
             // read the old value, and would then never count as new.
             let settled = later(claim.published_at, claim.consumer.settle);
-            if claim.now < settled {
+            if claim.now < settled && self.stands(Guard::SettleIsWaitedFor) {
                 let record = RolloutRecord {
                     state: RolloutState::Requested,
                     failures: 0,
@@ -179,7 +180,11 @@ impl Engine {
             consumer: claim.consumer.id.clone(),
             generation: claim.generation,
             published_at: claim.published_at,
-            settle: claim.consumer.settle,
+            settle: if self.stands(Guard::SettleIsWaitedFor) {
+                claim.consumer.settle
+            } else {
+                SignedDuration::ZERO
+            },
             pins: self.pins(claim).await?,
             now: claim.now,
         })

@@ -12,6 +12,7 @@ use rota_core::rotation::{
 };
 
 use crate::engine::{Engine, LEASE_MARGIN};
+use crate::guard::Guard;
 use crate::notice;
 use crate::ports::{
     AcceptedPolicy, Claim, Fence, HistoryEntry, JournalError, Record, Rotator, SecretStore, within,
@@ -95,6 +96,9 @@ impl<'e> Session<'e> {
         {
             consumers.extend(entry.consumers);
         }
+        if !self.engine.stands(Guard::EveryConsumerRollsOut) {
+            return consumers.into_values().take(1).collect();
+        }
         consumers.into_values().collect()
     }
 
@@ -104,7 +108,9 @@ impl<'e> Session<'e> {
 
     /// The stores that the secret is published to, the primary first.
     pub(crate) fn stores(&self) -> Result<Vec<PolicedStore>, Fault> {
-        self.secret().stores.iter().map(|id| self.store(id)).collect()
+        let all = self.engine.stands(Guard::MirrorsAreWritten);
+        let stores = &self.secret().stores;
+        stores.iter().take(if all { usize::MAX } else { 1 }).map(|id| self.store(id)).collect()
     }
 
     pub(crate) fn primary(&self) -> Result<PolicedStore, Fault> {
@@ -136,6 +142,9 @@ impl<'e> Session<'e> {
         what: &str,
         call: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, Halt> {
+        if !self.engine.stands(Guard::CallsAreLimited) {
+            return Ok(call.await?);
+        }
         self.cover(self.engine.settings.call_limit).await?;
         Ok(within(self.engine.clock.as_ref(), self.engine.settings.call_limit, what, call).await?)
     }
@@ -160,6 +169,9 @@ impl<'e> Session<'e> {
 
     /// Stops here until whatever was begun at `begun` has had its effect or never will.
     pub(crate) fn wait_for_late_effects(&self, begun: Timestamp, what: &str) -> Result<(), Halt> {
+        if !self.engine.stands(Guard::LateEffectsAreWaitedOut) {
+            return Ok(());
+        }
         let end = begun.saturating_add(self.engine.settings.lands_within()).unwrap_or(Timestamp::MAX);
         let after = end.duration_since(self.now());
         if after.is_positive() { Err(Halt::Waiting { after, why: what.to_owned() }) } else { Ok(()) }
@@ -167,7 +179,8 @@ impl<'e> Session<'e> {
 
     /// The number for the next effect; greater than all before.
     pub(crate) fn next_effect(&self) -> EffectNo {
-        EffectNo(self.claim.last_effect.0 + 1)
+        let step = i64::from(self.engine.stands(Guard::EffectNumbersGrow));
+        EffectNo(self.claim.last_effect.0 + step)
     }
 
     /// Orders an effect whose intent is recorded.
@@ -203,6 +216,12 @@ impl<'e> Session<'e> {
             });
         }
         record.notices = notice::of_transition(before, &record.rotation, &event, self.secret(), now);
+        if record.rotation.phase() == Phase::Held && !self.engine.stands(Guard::HoldsAreTold) {
+            record.notices.clear();
+        }
+        if matches!(event, Event::Intended { .. }) && !self.engine.stands(Guard::IntentsAreInHistory) {
+            record.history.clear();
+        }
         if let State::Ended { outcome, .. } = &record.rotation.state {
             match outcome {
                 Outcome::RolledBack => {

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::{intend_anew, material};
 use crate::document_io;
-use crate::ports::{Promotion, SecretStore, Stored, Which, WriteToken};
+use crate::guard::Guard;
+use crate::ports::{Promotion, SecretStore, SlotRole, Stored, Which, WriteToken};
 use crate::session::{Halt, Session};
 
 /// Names our write tokens (UUID version 5, RFC 9562).
@@ -78,6 +79,11 @@ pub(super) async fn publish(session: &mut Session<'_>, step: Step) -> Result<(),
         refs.entry(target.store_policy.id.clone()).or_default().insert(target.path.clone(), version);
     }
     show(session, &targets, &desired).await?;
+    if step == Step::Promote && !session.engine.stands(Guard::SlotsArePurgedLast) {
+        let (_, store) = session.primary()?;
+        let slot = session.slot(SlotRole::Old)?;
+        session.call("purging a slot", store.purge(&slot)).await?;
+    }
 
     let publication = Publication { list, at: session.now(), refs };
     let promotion = (step == Step::Promote).then(|| promotion(session, &publication));
@@ -212,11 +218,12 @@ async fn believed_standing(
     desired: &BTreeMap<FieldName, SecretValue>,
     allowed: &[BTreeMap<FieldName, SecretValue>],
 ) -> Result<Standing, Halt> {
+    let reads_again = session.engine.stands(Guard::StaleReadsAreReadAgain);
     let mut looks = 0;
     loop {
         let stored = session.call("reading what is published", target.store.read(&target.path)).await?;
         match standing(session, target, stored, desired, allowed)? {
-            Standing::Foreign(_) if looks < LOOKS_AGAIN => looks += 1,
+            Standing::Foreign(_) if looks < LOOKS_AGAIN && reads_again => looks += 1,
             standing => return Ok(standing),
         }
         session.rest(LOOK_AGAIN_AFTER).await?;
@@ -264,7 +271,9 @@ fn standing(
 /// The third value of an emergency replaces whatever the rotation that it took over
 /// left there; compare-and-set still meets a late write of that one.
 fn replaces_anything(session: &Session<'_>) -> bool {
-    !session.rotation().order.supersedes.is_empty() && session.rotation().facts.publication.is_none()
+    let third_value = !session.rotation().order.supersedes.is_empty();
+    (third_value && session.rotation().facts.publication.is_none())
+        || !session.engine.stands(Guard::ForeignIsHeld)
 }
 
 /// The texts that stand under our names at a path.

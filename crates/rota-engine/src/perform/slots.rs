@@ -13,6 +13,7 @@ use serde_json::json;
 use super::publish::{LOOK_AGAIN_AFTER, LOOKS_AGAIN};
 use super::{intend, intend_anew, taken_over, target};
 use crate::document_io;
+use crate::guard::Guard;
 use crate::ports::{SecretStore, Slot, SlotRole, SlotState, Which};
 use crate::session::{Halt, Session};
 
@@ -141,7 +142,11 @@ async fn keep_what_is_published(session: &mut Session<'_>) -> Result<(), Halt> {
     let identity = session.rotator()?.identity_of(&parts);
     let material = Material { parts, fields };
     intend(session, BTreeMap::new()).await?;
-    let version = fill(session, SlotRole::Old, &material).await?;
+    let version = if session.engine.stands(Guard::TheOldValueIsKept) {
+        fill(session, SlotRole::Old, &material).await?
+    } else {
+        VersionRef("nothing".to_owned())
+    };
     let detail = json!({ "slot": version, "identity": identity, "published": published.versions });
     session.advance(Event::Done { done: Done::Kept { version, identity } }, detail, |_| ()).await
 }
@@ -209,7 +214,10 @@ pub(super) async fn stage(session: &mut Session<'_>) -> Result<(), Halt> {
     if let Some(inbox) = session.inbox().filter(|_| session.rotation().shape.source == Source::Submitted) {
         session.call("emptying the inbox", store.empty_inbox(&inbox.path)).await?;
     }
-    let detail = json!({ "slot": version, "identity": identity });
+    let mut detail = json!({ "slot": version, "identity": identity });
+    if !session.engine.stands(Guard::ValuesStayOutOfTheJournal) {
+        detail = json!({ "slot": version, "text": value.expose() });
+    }
     session.advance(Event::Done { done: Done::Staged { version, identity } }, detail, |_| ()).await
 }
 
@@ -260,7 +268,9 @@ async fn stage_created(session: &mut Session<'_>, slot: &Slot, earlier: Option<I
     let resumed_at = session.rotation().facts.evidence_after;
     let may_remove = earlier.as_ref().is_some_and(|earlier| resumed_at.is_some_and(|at| at > earlier.at));
     // What a rotation that this one took over has lost, first: one lost key at a time.
-    taken_over::remove_lost(session).await?;
+    if session.engine.stands(Guard::LostKeysGoFirst) {
+        taken_over::remove_lost(session).await?;
+    }
     let (_, store) = session.primary()?;
     let rotator = session.rotator()?;
     let canary = session.slot(SlotRole::Canary)?;

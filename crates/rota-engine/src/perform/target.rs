@@ -11,6 +11,7 @@ use rota_core::value::{Bundle, SecretValue};
 use serde_json::json;
 
 use super::{intend, material};
+use crate::guard::Guard;
 use crate::ports::{CheckContext, Idleness, Observed, Proof, TargetContext, TargetEffect, Verdict, Which};
 use crate::session::{Halt, Session};
 
@@ -68,9 +69,16 @@ async fn admin_value(session: &mut Session<'_>, reference: &str) -> Result<Secre
 pub(super) async fn effect(session: &mut Session<'_>, effect: TargetEffect) -> Result<(), Halt> {
     let rotator = session.rotator()?;
     let context = context(session).await?;
+    if !session.engine.stands(Guard::IntentsComeFirst) {
+        let early = session.fence(session.next_effect());
+        session.call("changing the target", rotator.apply(effect, &context, early)).await?;
+    }
     let number = intend(session, BTreeMap::new()).await?;
     let fence = session.fence(number);
-    let observed = session.call("looking at the target", rotator.observe(effect, &context)).await?;
+    let mut observed = session.call("looking at the target", rotator.observe(effect, &context)).await?;
+    if !session.engine.stands(Guard::EffectsAreObservedFirst) {
+        observed = Observed::Absent;
+    }
     match observed {
         Observed::Foreign { detail } => {
             let step = session.rotation().step().unwrap_or(Step::Install);
@@ -91,7 +99,7 @@ pub(super) async fn effect(session: &mut Session<'_>, effect: TargetEffect) -> R
     if effect == TargetEffect::Restore {
         must_accept(session, Which::Old, &context).await?;
     }
-    if effect == TargetEffect::Revoke {
+    if effect == TargetEffect::Revoke && session.engine.stands(Guard::LeaksAreRevoked) {
         super::taken_over::revoke(session).await?;
     }
     let done = match effect {

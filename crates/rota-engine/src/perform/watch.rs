@@ -9,6 +9,7 @@ use rota_core::rotation::{Event, Nature};
 use serde_json::json;
 
 use super::target;
+use crate::guard::Guard;
 use crate::notice;
 use crate::ports::{CheckContext, Observation, Proof, Reading, Verdict, Which};
 use crate::session::{Halt, Session};
@@ -28,7 +29,7 @@ pub(super) async fn round(session: &mut Session<'_>) -> Result<(), Halt> {
             format!("{consumer}/{}: {}", observation.check, observation.reading.detail)
         })
         .collect();
-    let healthy = bad.is_empty();
+    let healthy = bad.is_empty() || !session.engine.stands(Guard::UnhealthyIsNotHealthy);
     let now = session.now();
     let watch = &session.rotation().facts.watch;
     let first_failure = !healthy && watch.failures_in_row == 0;

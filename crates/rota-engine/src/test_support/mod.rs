@@ -7,7 +7,6 @@
 //! Deliberately absent: assertions. What must hold is asserted by who uses it.
 
 mod clock;
-mod guards;
 pub mod journal_suite;
 mod memory_journal;
 mod people;
@@ -21,8 +20,8 @@ mod tests;
 mod wire;
 mod world;
 
+pub use crate::guard::{Guard, Guards};
 pub use clock::SimClock;
-pub use guards::Guards;
 pub use memory_journal::{
     DeliveryRow, HistoryRow, MemoryJournal, OrderRow, OutboxRow, RolloutRow, RotationRow, SecretRow, Tables,
 };

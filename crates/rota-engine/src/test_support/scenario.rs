@@ -19,12 +19,12 @@ use rota_core::value::{Bundle, SecretValue};
 use serde_json::json;
 
 use super::clock::SimClock;
-use super::guards::Guards;
 use super::memory_journal::MemoryJournal;
 use super::random::SeededRandom;
 use super::wire::Wire;
 use super::world::{FakeKind, FakeWorld, FleetSpec, Purpose, Style, Subject};
 use crate::engine::{Engine, EngineSettings};
+use crate::guard::Guards;
 use crate::ports::Journal;
 
 /// How a secret is published.
@@ -128,6 +128,7 @@ pub struct Scenario {
     pub world: FakeWorld,
     pub policy: Policy,
     pub plans: Vec<SecretPlan>,
+    guards: Guards,
     random: SeededRandom,
 }
 
@@ -150,6 +151,7 @@ impl Scenario {
                 owners: BTreeMap::from([(owner(), Owner { slack_mention: None })]),
             },
             plans: Vec::new(),
+            guards,
             clock,
             wire,
             random,
@@ -326,6 +328,7 @@ impl Scenario {
             Arc::new(Mutex::new(SeededRandom::new(seed))),
             EngineSettings::new(holder.to_owned()),
         )
+        .guarded_by(self.guards)
     }
 }
 

@@ -15,8 +15,8 @@ use rota_core::fault::Fault;
 use rota_core::id::SecretId;
 use rota_core::policy::model::Priority;
 
-use super::guards::Guards;
 use super::wire::Wire;
+use crate::guard::{Guard, Guards};
 use crate::ports::{OrderId, OrderKind, PendingOrder};
 
 pub use tables::{DeliveryRow, HistoryRow, OrderRow, OutboxRow, RolloutRow, RotationRow, SecretRow, Tables};
@@ -104,7 +104,7 @@ impl MemoryJournal {
             at: now,
         };
         tables.orders.insert(id, OrderRow { order, answer: None, not_before: now });
-        let raise = tables.guards.orders_raise_the_epoch;
+        let raise = tables.guards.stand(Guard::OrdersRaiseTheEpoch);
         let epoch = tables.next_epoch();
         let row = tables.rotations.values_mut().find(|row| row.in_flight() && row.rotation.secret == *secret);
         if let Some(row) = row {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::tables::{RolloutRow, RotationRow, Tables, starts_a_rotation};
 use super::{MemoryJournal, priority_of};
+use crate::guard::Guard;
 use crate::ports::{
     AcceptedPolicy, Claim, DueSecret, HistoryEntry, Journal, JournalError, NewRotation, Notice, Opened,
     OrderId, OutboxClaim, PendingOrder, Record, RolloutClaim, RolloutRecord, RolloutState, Upcoming,
@@ -316,7 +317,7 @@ impl Tables {
                 && (row.rotation.secret == rotation.secret
                     || row.exclusive.iter().any(|key| exclusive.contains(key)))
         });
-        if clashes && self.guards.one_rotation_in_flight {
+        if clashes && self.guards.stand(Guard::OneRotationInFlight) {
             return Ok(Opened::InFlight);
         }
         let epoch = self.next_epoch();
@@ -358,7 +359,7 @@ impl Tables {
             .id;
         let epoch = self.next_epoch();
         let until = Self::lease_end(now, lease);
-        let keeps_overlap = self.guards.the_overlap_is_kept;
+        let keeps_overlap = self.guards.stand(Guard::TheOverlapIsKept);
         let row = self.rotations.get_mut(&id)?;
         row.epoch = epoch;
         row.holder = holder;
@@ -381,7 +382,7 @@ impl Tables {
 
     /// The row, where the caller may still record.
     fn held(&mut self, id: RotationId, epoch: Epoch) -> Result<&mut RotationRow, JournalError> {
-        let checks = self.guards.records_check_the_epoch;
+        let checks = self.guards.stand(Guard::RecordsCheckTheEpoch);
         let row = self.rotations.get_mut(&id).ok_or(JournalError::Stale)?;
         if checks && row.epoch != epoch { Err(JournalError::Stale) } else { Ok(row) }
     }
@@ -408,7 +409,7 @@ impl Tables {
             last_effect,
         } = record;
         let hurries = rotation.is_emergency();
-        let loses_intents = !self.guards.intents_are_kept;
+        let loses_intents = !self.guards.stand(Guard::IntentsAreKept);
         let row = self.held(id, epoch)?;
         let secret = rotation.secret.clone();
         if loses_intents && rotation.open_intent().is_some() && row.rotation.open_intent().is_none() {
@@ -453,7 +454,7 @@ impl Tables {
     }
 
     fn rollout_evidence(&self, consumer: &ConsumerId, since: Timestamp) -> RolloutEvidence {
-        let any = !self.guards.rollouts_begin_after_the_publication;
+        let any = !self.guards.stand(Guard::RolloutsBeginAfterThePublication);
         let serving: Vec<&RolloutRow> = self
             .rollouts
             .iter()
@@ -519,7 +520,7 @@ impl Tables {
         now: Timestamp,
     ) -> Result<Timestamp, JournalError> {
         let RolloutRecord { state, failures, wake_at, history, notices } = record;
-        let checks = self.guards.records_check_the_epoch;
+        let checks = self.guards.stand(Guard::RecordsCheckTheEpoch);
         let row = self
             .rollouts
             .iter_mut()

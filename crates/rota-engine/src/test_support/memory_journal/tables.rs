@@ -8,7 +8,7 @@ use rota_core::id::{ConsumerId, EffectNo, Epoch, Incarnation, RotationId, Secret
 use rota_core::policy::model::{ConsumerPolicy, PolicyEntry, Priority};
 use rota_core::rotation::{Publication, Rotation};
 
-use super::super::guards::Guards;
+use crate::guard::Guards;
 use crate::ports::{
     AcceptedPolicy, HistoryEntry, Notice, Observation, OrderId, OrderKind, PendingOrder, RolloutState,
     TAKEN_OVER,

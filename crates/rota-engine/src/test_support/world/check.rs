@@ -5,6 +5,7 @@ use rota_core::id::ConsumerId;
 use serde_json::Value;
 
 use super::{FakeKind, FakeWorld, WorldEventKind, setting};
+use crate::guard::Guard;
 use crate::ports::{Check, CheckContext, Reading, Verdict};
 
 /// How a fleet is beside its use of secrets.
@@ -68,7 +69,9 @@ impl Check for FakeCheck {
                 What::Fleet(consumer) => {
                     let truly = state.verdict_on(&consumer, now);
                     let said = match truly {
-                        Verdict::Unknown if !state.guards.unknown_is_not_healthy => Verdict::Healthy,
+                        Verdict::Unknown if !state.guards.stand(Guard::UnknownIsNotHealthy) => {
+                            Verdict::Healthy
+                        }
                         verdict => verdict,
                     };
                     world.note(&mut state, WorldEventKind::Checked { consumer, truly, said });

@@ -23,9 +23,9 @@ use rota_core::policy::model::{
 };
 
 use super::clock::SimClock;
-use super::guards::Guards;
 use super::random::SeededRandom;
 use super::wire::Wire;
+use crate::guard::Guards;
 use crate::ports::{Adapters, Check, HookRunner, Rollout, Rotator, SecretStore};
 
 pub use check::{FakeCheck, Health};

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::fleet::{Definition, DeploymentState, FleetState, Style};
 use super::{FakeWorld, WorldState};
+use crate::guard::Guard;
 use crate::ports::{Rollout, RolloutContext, RolloutStatus};
 
 /// Restarts a fleet, or waits until its instances have read again by themselves.
@@ -79,7 +80,7 @@ impl Rollout for FakeRollout {
     async fn recheck(&self, context: &RolloutContext) -> Result<Option<String>, Fault> {
         let context = context.clone();
         self.call("recheck", String::new(), move |_, state, fleet, _| {
-            if !state.guards.rollouts_are_rechecked {
+            if !state.guards.stand(Guard::RolloutsAreRechecked) {
                 return Ok(None);
             }
             let fleet = state.fleets.get(fleet).ok_or_else(|| Fault::invalid("the fleet was removed"))?;
@@ -106,7 +107,7 @@ impl Rollout for FakeRollout {
     ) -> Result<(RolloutStatus, Value), Fault> {
         let (handle, memory, context) = (handle.clone(), memory.clone(), context.clone());
         self.call("observe", format!("generation {}", context.generation), move |_, state, fleet, now| {
-            let careful = state.guards.finished_means_no_old_instance;
+            let careful = state.guards.stand(Guard::FinishedMeansNoOldInstance);
             let fleet = state.fleets.get(fleet).ok_or_else(|| Fault::invalid("the fleet was removed"))?;
             let status = match fleet.spec.style {
                 Style::Rereads { every } => reread(&handle, &context, every, now),

@@ -9,6 +9,7 @@ use rota_core::value::{Bundle, SecretValue};
 
 use super::target::TargetState;
 use super::{FakeWorld, WorldEventKind, WorldState};
+use crate::guard::Guard;
 use crate::ports::{
     Created, Fence, Idleness, Observed, Proof, Rotator, RotatorTraits, TargetContext, TargetEffect, Which,
 };
@@ -262,8 +263,9 @@ impl Effect {
         }
     }
 
-    fn apply(&self, kind: FakeKind, target: &mut TargetState, now: Timestamp) {
-        for name in self.names(target) {
+    fn apply(&self, kind: FakeKind, names: &[String], target: &mut TargetState, now: Timestamp) {
+        for name in names {
+            let name = name.clone();
             let secret = self.login.as_ref().map(|(_, secret)| secret.clone());
             match self.effect {
                 TargetEffect::Install | TargetEffect::Restore => {
@@ -374,7 +376,7 @@ impl Rotator for FakeRotator {
     async fn find_created(&self, target: &TargetContext) -> Result<Option<String>, Fault> {
         let rotation = target.rotation;
         self.call("find_created", rotation.to_string(), move |_, state, name, _| {
-            let looks = state.guards.creations_are_looked_up;
+            let looks = state.guards.stand(Guard::CreationsAreLookedUp);
             Ok(of(state, name)
                 .credentials
                 .iter()
@@ -395,14 +397,19 @@ impl Rotator for FakeRotator {
     async fn apply(&self, effect: TargetEffect, target: &TargetContext, fence: Fence) -> Result<(), Fault> {
         let (kind, effect) = (self.kind, self.effect(effect, target));
         self.call("apply", format!("{:?}", effect.effect), move |world, state, name, now| {
-            let compares = state.guards.fences_are_compared;
+            let compares = state.guards.stand(Guard::FencesAreCompared);
+            let exact = state.guards.stand(Guard::CredentialsAreNamed);
             let target = of(state, name);
             if kind.is_fenced() {
                 target.pass(fence, effect.effect, compares)?;
             }
-            let names = effect.names(target);
+            let mut names = effect.names(target);
+            if !exact && matches!(effect.effect, TargetEffect::Revoke | TargetEffect::Remove) {
+                // The planted bug: whichever stands first, as "the old one" would be.
+                names = target.credentials.keys().take(1).cloned().collect();
+            }
             let before = target.logins();
-            effect.apply(kind, target, now);
+            effect.apply(kind, &names, target, now);
             let changed = before != target.logins();
             let (target, rotation, effect) = (name.to_owned(), effect.rotation, effect.effect);
             let event = match names.into_iter().next() {
@@ -429,7 +436,7 @@ impl Rotator for FakeRotator {
         let login = self.login_of(parts).ok_or_else(|| Fault::invalid("there is no value to be proven"))?;
         let (rotation, secret) = (target.rotation, target.policy.secret.id.clone());
         self.call("prove", format!("{which:?}"), move |world, state, name, now| {
-            let believes = !state.guards.proofs_are_made && which == Which::New;
+            let believes = !state.guards.stand(Guard::ProofsAreMade) && which == Which::New;
             let works = of(state, name).accepts(&login.0, &login.1, now);
             let said = works || believes;
             world.note(state, WorldEventKind::Proved { secret, rotation, which, works, said });
@@ -447,7 +454,7 @@ impl Rotator for FakeRotator {
         let secret = target.policy.secret.id.clone();
         self.call("idleness", String::new(), move |_, state, _, _| {
             let users = old.map_or(0, |old| state.users_of(&secret, &old));
-            Ok(if users == 0 || !state.guards.idleness_is_read {
+            Ok(if users == 0 || !state.guards.stand(Guard::IdlenessIsRead) {
                 Idleness::Idle
             } else {
                 Idleness::Busy { detail: format!("{users} instances use it") }

@@ -9,6 +9,7 @@ use rota_core::value::SecretValue;
 use uuid::Uuid;
 
 use super::{FakeWorld, WorldEventKind, WorldState};
+use crate::guard::Guard;
 use crate::ports::{Place, SecretStore, Slot, SlotState, Stored, WriteToken};
 
 /// One store, with the promises of the real ones at their weakest: reads may lag,
@@ -214,7 +215,7 @@ impl SecretStore for FakeStore {
         let (path, content) = (path.to_owned(), content.expose().to_owned());
         let (base, token) = (base.cloned(), token.clone());
         self.call("write", path.clone(), move |world, state, id| {
-            let compares = state.guards.publications_compare;
+            let compares = state.guards.stand(Guard::PublicationsCompare);
             let store = of(state, id)?;
             if let Some((first_path, index)) = store.tokens.get(&token.token) {
                 return match store.paths.get(first_path).and_then(|versions| versions.get(*index)) {
@@ -248,7 +249,7 @@ impl SecretStore for FakeStore {
         let (slot, value) = (slot.clone(), value.expose().to_owned());
         let detail = format!("{} of {}", slot.role.as_str(), slot.secret);
         self.call("stage", detail, move |world, state, id| {
-            let once = state.guards.slots_are_written_once;
+            let once = state.guards.stand(Guard::SlotsAreWrittenOnce);
             let store = of(state, id)?;
             let mut rewritten = false;
             if let Some(last) = store.slots.get(&slot).and_then(|versions| versions.last()) {
