@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use rota_core::fault::Fault;
 use rota_core::value::SecretValue;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::task::AbortHandle;
 
 use crate::error::Doing as _;
@@ -162,6 +162,7 @@ impl ConnectSettings {
     /// The fault of that connection.
     pub async fn connect(&self) -> Result<JournalPool, Fault> {
         let options = self.current_options().await?;
+        self.probe(&options).await?;
         let role = self.role.clone();
         let pool = PgPoolOptions::new()
             .max_connections(self.max_connections)
@@ -182,6 +183,16 @@ impl ConnectSettings {
             Arc::new(Refresher(task.abort_handle()))
         });
         Ok(JournalPool { pool, _refresher: refresher })
+    }
+
+    /// Connects once beside the pool, which would try again until it gives up and then
+    /// says only that it did.
+    async fn probe(&self, options: &PgConnectOptions) -> Result<(), Fault> {
+        let connecting =
+            async { options.connect().await.doing("connecting")?.close().await.doing("connecting") };
+        tokio::time::timeout(ACQUIRE_TIMEOUT, connecting)
+            .await
+            .unwrap_or_else(|_| Err(Fault::transient("connecting: the state database does not answer")))
     }
 
     async fn current_options(&self) -> Result<PgConnectOptions, Fault> {

@@ -9,6 +9,9 @@ use rota_core::fault::Fault;
 /// SQLSTATE class of the errors that our own SQL raises.
 const OUR_CLASS: &str = "RT";
 
+/// What our own SQL raises where the state forbids an order that is well-formed.
+const FORBIDDEN: &str = "RT006";
+
 /// Names the error by what the caller does next.
 pub(crate) fn fault(doing: &str, error: &sqlx::Error) -> Fault {
     match error {
@@ -52,6 +55,7 @@ fn of_sqlstate(doing: &str, code: &str, constraint: Option<&str>, message: &str)
     let named = constraint.map(|name| format!(", constraint {name}")).unwrap_or_default();
     let what = format!("{doing}: the state database answered SQLSTATE {code}{named}");
     match code.get(..2).unwrap_or_default() {
+        OUR_CLASS if code == FORBIDDEN => Fault::conflict(message),
         OUR_CLASS => Fault::invalid(message),
         // Connection, resources, operator intervention, system error; serialization and deadlock.
         "08" | "53" | "57" | "58" | "40" | "55" => Fault::transient(what),
@@ -107,6 +111,8 @@ mod tests {
             of_sqlstate("asking", "RT004", None, "no secret has that name").to_string(),
             "no secret has that name"
         );
+        let forbidden = of_sqlstate("asking", "RT006", None, "a rotation is in flight");
+        assert!(matches!(&forbidden, Fault::Conflict { message } if message == "a rotation is in flight"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) async fn check_trusted(pool: &PgPool) -> Result<(), Fault> {
     };
     Err(Fault::invalid(format!(
         "the state database is a restored backup or a failover that may have lost commits ({why}); \
-         nothing is claimed until a person has compared it with stores and targets, see docs/operating.md"
+         nothing is claimed until a person has compared it with the stores, run `rota recover`"
     )))
 }
 

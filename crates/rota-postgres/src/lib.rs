@@ -20,10 +20,10 @@ mod reports;
 
 pub use connect::{ConnectSettings, JournalPool, PasswordSource};
 pub use identity::HighWater;
-pub use journal::PgJournal;
+pub use journal::{PgJournal, PolicyConsent};
 pub use listen::Wakes;
 pub use migrate::{BinaryVersion, Migrated, check_schema, migrate};
-pub use orders::{Adoption, Asked, Orders, Submission};
+pub use orders::{Adoption, Asked, IncarnationState, Orders, Submission};
 pub use reports::{
     ChannelStatus, Counts, Exported, HistoryFilter, HistoryLine, InFlight, NotWhole, ObservationLine,
     OrderLine, Orphan, OverdueSecret, Reports, RolloutLine, RotationSummary, SecretStatus,

@@ -2,7 +2,9 @@
 //!
 //! Works with the rights of `rota_operator`. Deliberately absent: any other write.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
 use rota_core::fault::Fault;
 use rota_core::id::{Epoch, Incarnation, RotationId, SecretId};
@@ -13,6 +15,7 @@ use uuid::Uuid;
 
 use crate::connect::JournalPool;
 use crate::error::{Doing as _, unreadable};
+use crate::journal::micros;
 
 const DOING: &str = "giving an order";
 
@@ -183,6 +186,65 @@ impl Orders {
         query.fetch_one(&self.pool.pool).await.doing(DOING)
     }
 
+    /// Consents to replacing the accepted version `replaces` by the policy of `digest`;
+    /// `removals`: also where it loses many secrets. A daemon takes it from its source.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] where another version was accepted meanwhile.
+    pub async fn accept_policy(
+        &self,
+        digest: &str,
+        replaces: i64,
+        removals: bool,
+        asked: &Asked,
+    ) -> Result<i64, Fault> {
+        let query = sqlx::query_scalar("SELECT rota.order_accept_policy($1, $2, $3, $4, $5)")
+            .bind(digest)
+            .bind(replaces)
+            .bind(removals)
+            .bind(plain(&asked.reason))
+            .bind(plain(&asked.given_name));
+        query.fetch_one(&self.pool.pool).await.doing(DOING)
+    }
+
+    /// The running incarnation, and whether it can be trusted.
+    ///
+    /// # Errors
+    /// [`Fault::Denied`] without the rights of an operator.
+    pub async fn incarnation(&self) -> Result<IncarnationState, Fault> {
+        let sql = "SELECT number, trusted, same_server, suspended_because FROM rota.order_show_incarnation()";
+        let (number, trusted, same_server, suspended_because): (i64, bool, bool, Option<String>) =
+            sqlx::query_as(sql).fetch_one(&self.pool.pool).await.doing("reading the incarnation")?;
+        Ok(IncarnationState { number: Incarnation(number), trusted, same_server, suspended_because })
+    }
+
+    /// Goes on after a restored backup under a `number` from outside the database.
+    /// `differing` says what was seen of each secret whose store shows something else
+    /// than the journal: none of them moves before it is reconciled. Nothing is claimed
+    /// for `pause`. Returns how many secrets were stopped.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] where there is nothing to recover, [`Fault::Invalid`] where
+    /// the number is not greater than every earlier one.
+    pub async fn recover(
+        &self,
+        number: Incarnation,
+        differing: &BTreeMap<SecretId, String>,
+        pause: SignedDuration,
+        asked: &Asked,
+    ) -> Result<i64, Fault> {
+        let differing: BTreeMap<&str, String> =
+            differing.iter().map(|(secret, seen)| (secret.as_str(), plain(seen))).collect();
+        let sql = "SELECT rota.order_recover($1, $2::jsonb, $3 * interval '1 microsecond', $4, $5)";
+        let query = sqlx::query_scalar(sql)
+            .bind(number.0)
+            .bind(serde_json::json!(differing).to_string())
+            .bind(micros(pause))
+            .bind(plain(&asked.reason))
+            .bind(plain(&asked.given_name));
+        query.fetch_one(&self.pool.pool).await.doing(DOING)
+    }
+
     /// Goes on after a recovery, under a number from outside the database.
     ///
     /// # Errors
@@ -194,6 +256,17 @@ impl Orders {
             .bind(plain(&asked.given_name));
         query.execute(&self.pool.pool).await.doing(DOING).map(|_| ())
     }
+}
+
+/// Whether the state database still is the one that its incarnation began on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncarnationState {
+    pub number: Incarnation,
+    /// Work may go on.
+    pub trusted: bool,
+    pub same_server: bool,
+    /// Why nothing may be claimed.
+    pub suspended_because: Option<String>,
 }
 
 /// Postgres cannot keep the character NUL.

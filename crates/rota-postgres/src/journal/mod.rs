@@ -3,7 +3,7 @@
 mod claim;
 mod due;
 mod outbox;
-mod policy;
+pub(crate) mod policy;
 mod record;
 mod rollout;
 
@@ -26,6 +26,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::connect::JournalPool;
 use crate::error::{Doing as _, unreadable};
+pub use policy::PolicyConsent;
 
 /// Who history names where the journal itself writes a line.
 const ACTOR: &str = "journal";
@@ -57,6 +58,15 @@ impl PgJournal {
     /// A passing fault.
     pub async fn policy_was_accepted(&self, digest: &str) -> Result<bool, Fault> {
         policy::was_accepted(self, digest).await
+    }
+
+    /// A person's consent to replacing the accepted version `replaces` by the policy of
+    /// that digest.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn policy_consent(&self, digest: &str, replaces: i64) -> Result<Option<PolicyConsent>, Fault> {
+        policy::consent(self, digest, replaces).await
     }
 
     pub(crate) fn connections(&self) -> &JournalPool {
@@ -250,7 +260,7 @@ fn priority(rank: i16) -> Result<Priority, Fault> {
 }
 
 /// Microseconds, as Postgres counts; saturates far beyond any lease.
-fn micros(duration: SignedDuration) -> i64 {
+pub(crate) fn micros(duration: SignedDuration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }
 

@@ -12,7 +12,7 @@ use rota_core::policy::model::{Policy, SecretPolicy};
 use rota_core::schedule::Start;
 use rota_engine::ports::{AcceptedPolicy, HistoryEntry};
 use serde_json::{Value, json};
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, PgPool, Row as _};
 
 use super::{ACTOR, PgJournal, append_history, from_json, rank, sql_time, to_json, wake, without_nul_text};
 use crate::error::Doing as _;
@@ -32,13 +32,48 @@ pub(super) async fn accepted(
     const DOING: &str = "reading the accepted policy";
     let sql = "SELECT version, digest, policy::text, accepted_by, accepted_at FROM rota.policies \
         WHERE version = (SELECT max(version) FROM rota.policies) AND version IS DISTINCT FROM $1";
-    let row: Option<(i64, String, String, String, jiff_sqlx::Timestamp)> =
+    let row: Option<Row> =
         sqlx::query_as(sql).bind(known).fetch_optional(journal.pool()).await.doing(DOING)?;
-    row.map(|(version, digest, policy, by, at)| {
-        let policy = Arc::new(from_json("the accepted policy", &policy)?);
-        Ok(AcceptedPolicy { version, digest, policy, by, at: at.to_jiff() })
-    })
-    .transpose()
+    row.map(of_row).transpose()
+}
+
+/// Version, digest, policy, who accepted it and when.
+type Row = (i64, String, String, String, jiff_sqlx::Timestamp);
+
+fn of_row((version, digest, policy, by, at): Row) -> Result<AcceptedPolicy, Fault> {
+    let policy = Arc::new(from_json("the accepted policy", &policy)?);
+    Ok(AcceptedPolicy { version, digest, policy, by, at: at.to_jiff() })
+}
+
+/// The accepted policy, through the view that people may read.
+pub(crate) async fn seen(pool: &PgPool) -> Result<Option<AcceptedPolicy>, Fault> {
+    let sql = "SELECT version, digest, policy::text, accepted_by, accepted_at FROM rota.accepted_policy";
+    let row: Option<Row> =
+        sqlx::query_as(sql).fetch_optional(pool).await.doing("reading the accepted policy")?;
+    row.map(of_row).transpose()
+}
+
+/// A person's consent to a policy that no daemon takes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyConsent {
+    /// The given name, and in brackets the login at the database.
+    pub by: String,
+    pub reason: String,
+    /// Also to losing many secrets.
+    pub removals: bool,
+}
+
+pub(super) async fn consent(
+    journal: &PgJournal,
+    digest: &str,
+    replaces: i64,
+) -> Result<Option<PolicyConsent>, Fault> {
+    let sql = "SELECT format('%s (%s)', given_name, db_user), reason, removals FROM rota.policy_consents \
+        WHERE digest = $1 AND replaces = $2 ORDER BY removals DESC, id DESC LIMIT 1";
+    let query = sqlx::query_as(sql).bind(digest).bind(replaces);
+    let row: Option<(String, String, bool)> =
+        query.fetch_optional(journal.pool()).await.doing("looking for a consent")?;
+    Ok(row.map(|(by, reason, removals)| PolicyConsent { by, reason, removals }))
 }
 
 pub(super) async fn was_accepted(journal: &PgJournal, digest: &str) -> Result<bool, Fault> {

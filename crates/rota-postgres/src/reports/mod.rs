@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
-use rota_core::id::{RotationId, SecretId};
+use rota_core::id::{RotationId, SecretId, StoreId, VersionRef};
+use rota_engine::ports::AcceptedPolicy;
 use sqlx::PgPool;
 
 pub use audit::{Exported, NotWhole};
@@ -22,7 +23,7 @@ pub use rows::{
 };
 
 use crate::connect::JournalPool;
-use crate::error::Doing as _;
+use crate::error::{Doing as _, unreadable};
 use crate::journal::PgJournal;
 
 /// Reads the views of one database.
@@ -69,6 +70,43 @@ impl Reports {
         let rows: Vec<(String, bool)> =
             sqlx::query_as(sql).fetch_all(self.pool()).await.doing("reading this login's roles")?;
         Ok(rows.into_iter().collect())
+    }
+
+    /// The name that this session logged in with.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn login(&self) -> Result<String, Fault> {
+        let query = sqlx::query_scalar("SELECT session_user::text");
+        query.fetch_one(self.pool()).await.doing("reading this login's name")
+    }
+
+    /// The policy that all daemons act on; `None` before the first one.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn accepted_policy(&self) -> Result<Option<AcceptedPolicy>, Fault> {
+        crate::journal::policy::seen(self.pool()).await
+    }
+
+    /// What each place shows by the last recorded publication of any secret in it, by
+    /// store and path.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn published_versions(&self) -> Result<BTreeMap<(StoreId, String), VersionRef>, Fault> {
+        const DOING: &str = "reading publications";
+        let sql = "SELECT versions::text FROM rota.published_versions ORDER BY published_at";
+        let rows: Vec<String> = sqlx::query_scalar(sql).fetch_all(self.pool()).await.doing(DOING)?;
+        let mut last = BTreeMap::new();
+        for row in rows {
+            let stores: BTreeMap<StoreId, BTreeMap<String, VersionRef>> =
+                serde_json::from_str(&row).map_err(|_| unreadable("a publication"))?;
+            for (store, paths) in stores {
+                last.extend(paths.into_iter().map(|(path, version)| ((store.clone(), path), version)));
+            }
+        }
+        Ok(last)
     }
 
     /// How every secret is, by name; or one.

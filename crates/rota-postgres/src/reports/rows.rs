@@ -69,6 +69,8 @@ pub struct InFlight {
     pub waits_for_person: bool,
     pub held: Option<HoldReason>,
     pub held_at: Option<Timestamp>,
+    /// What consumers read can hold two values at once.
+    pub shows_a_second: bool,
     /// The old value can still be brought back.
     pub can_undo: bool,
     pub old_version: Option<String>,
@@ -114,6 +116,7 @@ impl InFlight {
             waits_for_person: row.try_get("waits_for_person")?,
             held: hold(row)?,
             held_at: time(row, "held_at")?,
+            shows_a_second: state.shape.shows_a_second,
             can_undo: rota_core::rotation::can_roll_back(&state).is_ok(),
             old_version: row.try_get("old_version")?,
             new_version: row.try_get("new_version")?,

@@ -1,13 +1,15 @@
 //! Restored backups and lost commits.
 
+use std::collections::BTreeMap;
+
 use rota_core::fault::Fault;
 use rota_core::id::{Epoch, Incarnation};
 use rota_engine::ports::Journal as _;
-use rota_engine::test_support::journal_suite::parts::{LEASE, open, open_and_claim, same};
+use rota_engine::test_support::journal_suite::parts::{LEASE, open, open_and_claim, same, secret};
 use rota_fakes::postgres::{PostgresOptions, PostgresServer};
 use rota_postgres::{ConnectSettings, HighWater, PgJournal, migrate};
 
-use crate::support::{ann, database, orders, with_secrets};
+use crate::support::{ann, database, orders, reports, with_secrets};
 
 fn is_untrusted(refused: &Fault) -> bool {
     matches!(refused, Fault::Invalid { message } if message.contains("until a person has compared it"))
@@ -50,6 +52,48 @@ async fn a_mark_that_is_ahead_stops_every_process_until_the_next_incarnation() {
     // The mark of the earlier life is behind the new one, however great its epoch.
     journal.compare_mark(ahead).await.unwrap();
     journal.record(&next, same(&next)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_recovery_stops_what_differs_and_waits_for_calls_of_the_lost_past() {
+    let database = database().await;
+    let journal = with_secrets(&database, &["A", "B", "C"]).await;
+    open(&journal, "A").await;
+    open(&journal, "B").await;
+    let orders = orders(&database).await;
+    let none = BTreeMap::new();
+    let asked = ann("the backup of last night");
+    let needless = orders.recover(Incarnation(9), &none, LEASE, &asked).await.unwrap_err();
+    assert!(matches!(&needless, Fault::Conflict { message } if message.contains("nothing to recover")));
+
+    database.execute("UPDATE rota.incarnations SET system_identifier = 'another'").await.unwrap();
+    let before = orders.incarnation().await.unwrap();
+    assert!(!before.trusted && !before.same_server && before.number == Incarnation(1));
+    let differing =
+        ["A", "C", "nobody"].map(|name| (secret(name), "another version stands there".to_owned()));
+    let differing = BTreeMap::from(differing);
+    let stopped = orders.recover(Incarnation(9), &differing, LEASE, &asked).await.unwrap();
+    assert_eq!(stopped, 2, "a name that is nobody's is left out");
+    assert!(orders.incarnation().await.unwrap().trusted);
+    assert_eq!(journal.claim("one", LEASE).await.unwrap(), None, "a stale process may be in a call");
+
+    database
+        .execute("UPDATE rota.rotations SET lease_until = now() WHERE holder = 'recovery'")
+        .await
+        .unwrap();
+    let mut claims = Vec::new();
+    while let Some(claim) = journal.claim("one", LEASE).await.unwrap() {
+        claims.push((claim.rotation.secret.to_string(), claim.orders.len(), claim.incarnation));
+    }
+    claims.sort();
+    let nine = Incarnation(9);
+    assert_eq!(claims, [("A".to_owned(), 1, nine), ("B".to_owned(), 0, nine)], "A is ordered to hold");
+    let status = reports(&database).await.status(None).await.unwrap();
+    let blocked: Vec<_> =
+        status.iter().filter(|s| s.blocked_by.is_some()).map(|s| s.secret.as_str()).collect();
+    assert_eq!(blocked, ["A", "C"]);
+    orders.resolve_orphan(&secret("C"), None, &asked).await.unwrap();
+    assert_eq!(reports(&database).await.status(Some(&secret("C"))).await.unwrap()[0].blocked_by, None);
 }
 
 #[tokio::test]

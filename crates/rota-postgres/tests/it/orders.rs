@@ -16,6 +16,11 @@ fn says(fault: &Fault, words: &str) -> bool {
     matches!(fault, Fault::Invalid { message } if message.contains(words))
 }
 
+/// Well-formed, and the state forbids it.
+fn forbids(fault: &Fault, words: &str) -> bool {
+    matches!(fault, Fault::Conflict { message } if message.contains(words))
+}
+
 #[tokio::test]
 async fn an_order_needs_a_known_secret_a_name_and_a_reason() {
     let database = database().await;
@@ -89,7 +94,7 @@ async fn adopting_tells_the_age_and_moves_the_dates_but_never_under_a_rotation()
     let future = Adoption { last_rotated: Some(now + SignedDuration::from_hours(1)), ..adoption.clone() };
     assert!(says(&orders.adopt(&secret("A"), &future, &ann("x")).await.unwrap_err(), "in the future"));
     open(&journal, "A").await;
-    assert!(says(&orders.adopt(&secret("A"), &adoption, &ann("x")).await.unwrap_err(), "is in flight"));
+    assert!(forbids(&orders.adopt(&secret("A"), &adoption, &ann("x")).await.unwrap_err(), "is in flight"));
 }
 
 #[tokio::test]
@@ -130,7 +135,7 @@ async fn one_person_at_a_time_submits_a_value_and_only_while_it_is_wanted() {
     let journal = with_secrets(&database, &["A"]).await;
     let orders = orders(&database).await;
     let refused = orders.begin_submission(&secret("A"), "ann").await.unwrap_err();
-    assert!(says(&refused, "no rotation of the secret waits for a value"), "{refused}");
+    assert!(forbids(&refused, "no rotation of the secret waits for a value"), "{refused}");
 
     let mut new = new_rotation(rotation("A", journal.now().await.unwrap()));
     let mut shape = new.rotation.shape.clone();
@@ -149,12 +154,36 @@ async fn one_person_at_a_time_submits_a_value_and_only_while_it_is_wanted() {
     assert_eq!((begun.rotation, &begun.policy), (id, &new.policy));
     orders.begin_submission(&secret("A"), "ann").await.expect("the same person goes on");
     let refused = orders.begin_submission(&secret("A"), "bob").await.unwrap_err();
-    assert!(says(&refused, "ann (postgres) has been submitting"), "{refused}");
+    assert!(forbids(&refused, "ann (postgres) has been submitting"), "{refused}");
     orders.submitted(&secret("A"), id, &ann("handed in")).await.unwrap();
 
     let late = orders.submitted(&secret("A"), RotationId(uuid::Uuid::nil()), &ann("late")).await.unwrap_err();
-    assert!(says(&late, "revoke the new key"), "{late}");
+    assert!(forbids(&late, "revoke the new key"), "{late}");
     let orphan = orders.report_orphan(&secret("A"), id, "key ...42 at the provider", "bob").await.unwrap();
     let open = reports(&database).await.orphans(Some(&secret("A"))).await.unwrap();
     assert_eq!(open.iter().map(|open| open.orphan).collect::<Vec<_>>(), [orphan]);
+}
+
+#[tokio::test]
+async fn a_consent_names_a_policy_and_the_version_that_it_replaces() {
+    let database = database().await;
+    let journal = with_secrets(&database, &["A"]).await;
+    let orders = orders(&database).await;
+    let stale = orders.accept_policy("next", 7, true, &ann("meant")).await.unwrap_err();
+    assert!(forbids(&stale, "another policy was accepted meanwhile"), "{stale}");
+    assert!(orders.accept_policy("next", 1, true, &ann(" ")).await.is_err(), "a reason is needed");
+    assert_eq!(journal.policy_consent("next", 1).await.unwrap(), None);
+    orders.accept_policy("next", 1, false, &ann("looked at")).await.unwrap();
+    let consent = journal.policy_consent("next", 1).await.unwrap().unwrap();
+    assert_eq!(
+        (consent.by.as_str(), consent.reason.as_str(), consent.removals),
+        ("ann (postgres)", "looked at", false)
+    );
+    orders.accept_policy("next", 1, true, &ann("the old shop is gone")).await.unwrap();
+    assert!(journal.policy_consent("next", 1).await.unwrap().unwrap().removals, "the wider one counts");
+    for (digest, replaces) in [("other", 1), ("next", 2)] {
+        assert_eq!(journal.policy_consent(digest, replaces).await.unwrap(), None);
+    }
+    let seen = reports(&database).await.accepted_policy().await.unwrap().unwrap();
+    assert_eq!((seen.version, seen.digest.as_str()), (1, "first"));
 }
