@@ -9,7 +9,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use rota_core::audit::Anchor;
-use rota_core::id::SecretId;
+use rota_core::id::{SecretId, StoreId};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -104,15 +104,23 @@ pub(crate) enum Command {
     /// The configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// The key that seals replaced env files
+    /// The key of env files, and the sealed copies of replaced ones
     #[command(subcommand)]
     EnvFile(EnvFile),
+    /// Go on after the state database was restored from a backup
+    Recover(Recover),
     /// Ask a running daemon whether it is well (for container health checks)
     Health(Health),
     /// Print a completion script
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// Whose
+        shell: clap_complete::Shell,
+    },
     /// Print the manual page, or write one page for each command to a folder
-    Man { folder: Option<PathBuf> },
+    Man {
+        /// Where the pages go; it is made where it is missing
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +138,14 @@ pub(crate) struct Serve {
 #[derive(Debug, Args)]
 pub(crate) struct PolicyOption {
     /// The policy: a file, a folder or s3://bucket/key [config: policy.source]
+    #[arg(long = "policy", value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+}
+
+/// For commands that go by the accepted policy.
+#[derive(Debug, Args)]
+pub(crate) struct OtherPolicy {
+    /// Another policy than the accepted one: a file, a folder or s3://bucket/key
     #[arg(long = "policy", value_name = "SOURCE")]
     pub(crate) source: Option<String>,
 }
@@ -199,7 +215,7 @@ pub(crate) struct Plan {
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=3660))]
     pub(crate) days: u16,
     #[command(flatten)]
-    pub(crate) policy: PolicyOption,
+    pub(crate) policy: OtherPolicy,
 }
 
 #[derive(Debug, Args)]
@@ -216,6 +232,7 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct Rotate {
+    /// The secret
     pub(crate) name: SecretId,
     /// Something leaked: no waits, no windows, no way back
     #[arg(long, requires = "suspect")]
@@ -229,6 +246,7 @@ pub(crate) struct Rotate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Submit {
+    /// The secret
     pub(crate) name: SecretId,
     #[command(flatten)]
     pub(crate) by: By,
@@ -236,6 +254,7 @@ pub(crate) struct Submit {
 
 #[derive(Debug, Args)]
 pub(crate) struct Order {
+    /// The secret
     pub(crate) name: SecretId,
     #[command(flatten)]
     pub(crate) consent: Consent,
@@ -243,6 +262,7 @@ pub(crate) struct Order {
 
 #[derive(Debug, Args)]
 pub(crate) struct Adopt {
+    /// The secret
     pub(crate) name: SecretId,
     /// The day on which the value in use was made
     #[arg(long, value_name = "YYYY-MM-DD", required_unless_present = "due")]
@@ -251,13 +271,14 @@ pub(crate) struct Adopt {
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(crate) due: Option<Date>,
     #[command(flatten)]
-    pub(crate) policy: PolicyOption,
+    pub(crate) policy: OtherPolicy,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Reconcile {
+    /// The secret
     pub(crate) name: SecretId,
     /// Only this one, by its number in `rota status NAME`
     #[arg(long, value_name = "NUMBER")]
@@ -281,6 +302,7 @@ pub(crate) struct HistoryList {
     /// One line for each rotation, or every recorded event
     #[arg(long)]
     pub(crate) events: bool,
+    /// How it is written; --json is the same as json
     #[arg(long, value_enum, default_value_t = HistoryFormat::Table)]
     pub(crate) format: HistoryFormat,
     /// The same as --format csv
@@ -344,9 +366,40 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum EnvFile {
     /// Make a key where none is yet
     Key {
-        /// [config: env_file.key_file]
+        /// Where to [config: env_file.key_file]
         path: Option<PathBuf>,
     },
+    /// List the sealed copies of replaced files
+    Backups {
+        /// The store, as the policy calls it
+        store: StoreId,
+        #[command(flatten)]
+        policy: PolicyOption,
+    },
+    /// Put a sealed copy back in place of the file; what stands there is sealed first
+    Restore {
+        /// The store, as the policy calls it
+        store: StoreId,
+        /// The copy, by its number in `rota env-file backups STORE`
+        number: u64,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        policy: PolicyOption,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// The next incarnation, greater than every earlier one [default: the seconds since 1970]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) number: Option<i64>,
+    /// Compare and show the plan, and stop there
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 }
 
 #[derive(Debug, Args)]
@@ -385,10 +438,25 @@ mod tests {
             let path = format!("{path} {}", command.get_name());
             assert!(command.get_about().is_some(), "{path} has no description");
             for argument in command.get_arguments() {
-                let named = argument.get_help().is_some() || argument.is_positional();
-                assert!(named || argument.get_id() == "format", "{path} {} has no help", argument.get_id());
+                assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
             }
             command.get_subcommands().for_each(|sub| check(sub, &path));
+        }
+        check(&Cli::command(), "");
+    }
+
+    #[test]
+    fn the_documentation_names_every_command_and_every_option() {
+        const PAGE: &str = include_str!("../../../docs/command-line.md");
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name()).trim_start().to_owned();
+                assert!(PAGE.contains(&format!("`{path}")), "docs/command-line.md says nothing of `{path}`");
+                check(sub, &path);
+            }
+            for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(PAGE.contains(&format!("--{option}")), "{path}: nothing of --{option}");
+            }
         }
         check(&Cli::command(), "");
     }

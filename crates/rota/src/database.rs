@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use reqwest::Url;
 use rota_core::fault::Fault;
-use rota_postgres::{ConnectSettings, JournalPool};
+use rota_postgres::{ConnectSettings, JournalPool, Reports};
 
 use crate::aws::{self, RdsTokens};
 use crate::config::{Configuration, SecretKey, read_pem};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Postgres' own port, where the URL names none.
 const DEFAULT_PORT: u16 = 5432;
@@ -42,14 +42,66 @@ pub(crate) async fn settings(configuration: &Configuration, who: &str) -> Result
     Ok(settings)
 }
 
+/// What a command needs to be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// Read the views.
+    Read,
+    /// Give orders.
+    Order,
+}
+
+impl Right {
+    /// The role that people are given for it.
+    pub(crate) fn role(self) -> &'static str {
+        match self {
+            Self::Read => "rota_auditor",
+            Self::Order => "rota_operator",
+        }
+    }
+
+    /// Every role that has it.
+    fn roles(self) -> &'static [&'static str] {
+        match self {
+            Self::Read => &["rota_auditor", "rota_daemon", "rota_owner"],
+            Self::Order => &["rota_operator", "rota_owner"],
+        }
+    }
+}
+
 /// A pool of connections; the first one is made now.
 ///
 /// # Errors
-/// As [`settings`], and where the database does not answer or refuses.
-pub(crate) async fn connect(configuration: &Configuration, who: &str) -> Result<JournalPool, Failure> {
+/// As [`settings`], where the database does not answer or refuses, and where this login
+/// lacks a right: with the statement that gives it.
+pub(crate) async fn connect(
+    configuration: &Configuration,
+    who: &str,
+    needs: &[Right],
+) -> Result<JournalPool, Failure> {
     let pool = settings(configuration, who).await?.connect().await.map_err(explain)?;
+    check_rights(&Reports::new(pool.clone()), needs).await?;
     rota_postgres::check_schema(&pool).await?;
     Ok(pool)
+}
+
+async fn check_rights(reports: &Reports, needs: &[Right]) -> Result<(), Failure> {
+    let held = reports.rights().await?;
+    let has = |role: &&str| held.get(*role) == Some(&true);
+    // Without the roles there is no schema yet, which is said better elsewhere.
+    let lacks = |right: &&Right| !held.is_empty() && !right.roles().iter().any(|role| has(role));
+    let missing: Vec<&str> = needs.iter().filter(lacks).map(|right| right.role()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (login, missing) = (reports.login().await?, missing.join(", "));
+    Err(Failure::new(Exit::Refused, format!("the login `{login}` lacks {missing} at the state database"))
+        .hint(grant(&login, &missing)))
+}
+
+/// What an administrator runs.
+pub(crate) fn grant(login: &str, roles: &str) -> String {
+    format!("an administrator of the database runs: GRANT {roles} TO \"{login}\";")
 }
 
 /// What to do about a database that does not answer.

@@ -70,7 +70,7 @@ impl From<SecretStatus> for Secret {
             can_undo: flight.is_some_and(|flight| flight.can_undo),
             old_version: version(|flight| &flight.old_version),
             new_version: version(|flight| &flight.new_version),
-            published: status.published.as_deref().filter(|_| flight.is_some()).map(list),
+            published: published(&status),
             secret: status.secret,
             kind: status.kind,
             priority: status.priority,
@@ -114,6 +114,18 @@ impl Secret {
         let emergency = self.emergency.then(|| "EMERGENCY".to_owned());
         let said = [emergency, overdue, held, blocked, self.waiting_for.clone(), self.postponed.clone()];
         said.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What consumers read, where that is more than the one value of a secret at rest: old
+/// and new are words for the values of a rotation.
+fn published(status: &SecretStatus) -> Option<String> {
+    let stored = status.published.as_deref()?;
+    match &status.in_flight {
+        Some(flight) if flight.shows_a_second => Some(list(stored)),
+        // One name holds one value: the first.
+        Some(_) => Some(list(stored.split('_').next().unwrap_or(stored))),
+        None => status.blocked_by.as_ref().map(|_| list(stored)),
     }
 }
 

@@ -82,13 +82,13 @@ pub(crate) fn environment_word(environment: Environment) -> &'static str {
     }
 }
 
-/// Every adapter, each behind its backend's gate.
+/// What adapters are made of.
 ///
 /// # Errors
 /// Settings that cannot be used.
-pub(crate) fn adapters(settings: &Settings) -> Result<Arc<dyn Adapters>, Failure> {
+pub(crate) fn environment(settings: &Settings) -> Result<AdapterEnvironment, Failure> {
     let aws = AwsEnvironment::new(settings.aws.endpoint.as_deref())?;
-    let environment = AdapterEnvironment {
+    Ok(AdapterEnvironment {
         host: settings.env_file.host.clone(),
         http: http(settings)?,
         client: client(settings)?,
@@ -99,8 +99,15 @@ pub(crate) fn adapters(settings: &Settings) -> Result<Arc<dyn Adapters>, Failure
         credentials: CredentialSource::default(),
         runs: Runs::default(),
         ecs: EcsClients::default(),
-    };
-    let catalog = Arc::new(Catalog::new(environment));
+    })
+}
+
+/// Every adapter, each behind its backend's gate.
+///
+/// # Errors
+/// Settings that cannot be used.
+pub(crate) fn adapters(settings: &Settings) -> Result<Arc<dyn Adapters>, Failure> {
+    let catalog = Arc::new(Catalog::new(environment(settings)?));
     Ok(Arc::new(LimitedAdapters::new(catalog, clock(), settings.limits.clone())))
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::{Method, StatusCode};
 use rota_adapters::http::read_body;
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::cli::Health;
@@ -26,8 +27,27 @@ pub(super) async fn run(context: &Context, health: &Health) -> Outcome {
     })?;
     let well = response.status() == StatusCode::OK;
     let body = read_body("the daemon", response, ANSWER_LIMIT).await.unwrap_or_default();
-    context.output.line(String::from_utf8_lossy(&body).trim_end())?;
+    let said: Value = serde_json::from_slice(&body).unwrap_or_else(|_| json!({ "live": well }));
+    if context.output.json {
+        context.output.document(&said)?;
+    } else {
+        lines(&said, well).into_iter().try_for_each(|line| context.output.line(line))?;
+    }
     Ok(if well { Exit::Success } else { Exit::Unhealthy })
+}
+
+/// One word, and a line for everything that is not well.
+fn lines(said: &Value, well: bool) -> Vec<String> {
+    let word = match (said.get("live"), said["stopping"].as_bool(), well) {
+        (Some(_), _, true) => "live",
+        (_, Some(true), _) => "not ready: stopping",
+        (_, _, true) => "ready",
+        (_, _, false) => "not ready",
+    };
+    let troubles = said["troubles"].as_object().into_iter().flatten();
+    let text = |trouble: &Value| trouble["message"].as_str().unwrap_or_default().to_owned();
+    let troubles = troubles.map(|(part, trouble)| format!("{part}: {}", text(trouble)));
+    std::iter::once(word.to_owned()).chain(troubles).collect()
 }
 
 /// A daemon that listens everywhere is asked on loopback.

@@ -11,16 +11,23 @@ use rota_postgres::{HistoryFilter, HistoryLine, NotWhole, Reports, RotationSumma
 use serde_json::{Value, json};
 
 use super::Context;
+use super::policy::unknown_secret;
 use super::status::utc;
 use crate::cli::{History, HistoryCommand, HistoryFormat, HistoryList};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Tone;
+use crate::wiring;
 
 /// What stands in a line of the runbooks for what happened.
 const ROTATED: &str = "ROTATED";
 
 pub(super) async fn run(context: &Context, history: &History) -> Outcome {
     let reports = context.reports("rota history").await?;
+    if let Some(name) = &history.list.name
+        && reports.status(Some(name)).await?.is_empty()
+    {
+        return Err(unknown_secret(name));
+    }
     match &history.command {
         None if history.list.events => events(context, &reports, &history.list).await,
         None => rotations(context, &reports, &history.list).await,
@@ -68,9 +75,11 @@ async fn rotations(context: &Context, reports: &Reports, list: &HistoryList) -> 
             }
         }
         HistoryFormat::Runbook => {
-            let environment = context.environment().await;
+            let accepted = reports.accepted_policy().await?;
+            let environment =
+                accepted.map_or("-", |accepted| wiring::environment_word(accepted.policy.environment));
             for rotation in rotations.iter().filter(|rotation| rotation.ended_at.is_some()) {
-                out.line(runbook_line(rotation, &environment))?;
+                out.line(runbook_line(rotation, environment))?;
             }
         }
         HistoryFormat::Table => {
@@ -291,7 +300,14 @@ async fn export(context: &Context, reports: &Reports, output: Option<&Path>) -> 
             Failure::new(Exit::Unhealthy, broken.to_string())
         }
     })?;
-    context.output.note(format!("{} rows and {} checkpoints", exported.rows, exported.checkpoints));
+    let out = context.output;
+    match output {
+        // The lines themselves are JSON, and a document after them would be one line too many.
+        Some(path) if out.json => out.document(&json!({
+            "file": path, "rows": exported.rows, "checkpoints": exported.checkpoints,
+        }))?,
+        _ => out.note(format!("{} rows and {} checkpoints", exported.rows, exported.checkpoints)),
+    }
     Ok(Exit::Success)
 }
 

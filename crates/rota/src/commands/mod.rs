@@ -13,6 +13,7 @@ mod notify;
 mod orders;
 mod plan;
 mod policy;
+mod recover;
 mod shell;
 mod status;
 mod submit;
@@ -27,9 +28,12 @@ use tokio::runtime::Builder;
 
 use crate::cli::{Cli, Command, ConfigCommand, Global, Notify, Serve};
 use crate::config::{Configuration, Places};
+use crate::database::{self, Right};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::{database, serve, telemetry, wiring};
+use crate::{serve, telemetry};
+
+pub(crate) use policy::count_of;
 
 /// What every command is given.
 pub(crate) struct Context {
@@ -54,21 +58,13 @@ impl Context {
     }
 
     /// Connections to the state database, with this person's own login.
-    async fn connect(&self, who: &str) -> Result<JournalPool, Failure> {
-        database::connect(&self.configuration(&[])?, who).await
+    async fn connect(&self, who: &str, needs: &[Right]) -> Result<JournalPool, Failure> {
+        database::connect(&self.configuration(&[])?, who, needs).await
     }
 
     /// The views of the state database.
     async fn reports(&self, who: &str) -> Result<Reports, Failure> {
-        Ok(Reports::new(self.connect(who).await?))
-    }
-
-    /// The environment's short name, where the policy is at hand.
-    async fn environment(&self) -> String {
-        match policy::good(self, None).await {
-            Ok((policy, _)) => wiring::environment_word(policy.environment).to_owned(),
-            Err(_) => self.global.environment.clone().unwrap_or_else(|| "-".to_owned()),
-        }
+        Ok(Reports::new(self.connect(who, &[Right::Read]).await?))
     }
 }
 
@@ -82,7 +78,8 @@ fn when(at: Timestamp, now: Timestamp) -> String {
         7_200..172_800 => 3_600,
         172_800.. => 86_400,
     };
-    let text = duration::show(jiff::SignedDuration::from_secs(length.as_secs() / unit * unit));
+    // To the nearest: a minute after a promotion the next one is not `in 89d`.
+    let text = duration::show(jiff::SignedDuration::from_secs((length.as_secs() + unit / 2) / unit * unit));
     if away.is_negative() { format!("{text} ago") } else { format!("in {text}") }
 }
 
@@ -130,7 +127,8 @@ async fn perform(context: &Context, command: &Command) -> Outcome {
         Command::Notify(Notify::Test) => notify::test(context).await,
         Command::Doctor(doctor) => doctor::run(context, doctor).await,
         Command::Config(ConfigCommand::Show) => config_show::run(context),
-        Command::EnvFile(command) => env_file::run(context, command),
+        Command::EnvFile(command) => env_file::run(context, command).await,
+        Command::Recover(recover) => recover::run(context, recover).await,
         Command::Health(health) => health::run(context, health).await,
         Command::Completions { shell } => shell::completions(context, *shell),
         Command::Man { folder } => shell::man(context, folder.as_deref()),
@@ -146,8 +144,9 @@ mod tests {
         let now: Timestamp = "2026-01-15T10:00:00Z".parse().unwrap();
         let told = |text: &str| when(text.parse().unwrap(), now);
         assert_eq!(told("2026-01-15T10:00:45Z"), "in 45s");
-        assert_eq!(told("2026-01-15T09:30:10Z"), "29m ago");
-        assert_eq!(told("2026-01-15T20:30:00Z"), "in 10h");
+        assert_eq!(told("2026-01-15T09:30:10Z"), "30m ago");
+        assert_eq!(told("2026-01-15T20:20:00Z"), "in 10h");
         assert_eq!(told("2026-04-15T10:00:00Z"), "in 90d");
+        assert_eq!(told("2026-04-15T09:59:00Z"), "in 90d");
     }
 }

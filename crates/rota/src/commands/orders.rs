@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rota_core::id::SecretId;
 use rota_core::policy::model::PolicyEntry;
-use rota_core::rotation::Suspect;
+use rota_core::rotation::{Step, Suspect};
 use rota_core::schedule::Start;
 use rota_engine::ports::OrderKind;
 use rota_postgres::{Adoption, Asked, Orders, Reports};
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::Context;
 use super::policy::unknown_secret;
 use crate::cli::{Adopt, Consent, Order, Reconcile, Rotate};
+use crate::database::Right;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::prompt;
 use crate::view::Secret;
@@ -25,11 +26,15 @@ use crate::view::Secret;
 /// What `pg_stat_activity` shows.
 const WHO: &str = "rota order";
 
+/// An order looks first at how the secret is.
+const NEEDS: [Right; 2] = [Right::Order, Right::Read];
+
 /// A word for everything that leaked, instead of a version.
 const BOTH: &str = "both";
 
 pub(super) async fn rotate(context: &Context, order: &Rotate) -> Outcome {
     let (orders, secret) = prepare(context, &order.name).await?;
+    forbidden(&secret, order.emergency, &OrderKind::Rotate)?;
     let Some(suspect) = order.suspect.as_deref().filter(|_| order.emergency) else {
         let asked = asked(&order.consent, None)?;
         return give(context, &orders, &order.name, &OrderKind::Rotate, &asked).await;
@@ -42,11 +47,52 @@ pub(super) async fn rotate(context: &Context, order: &Rotate) -> Outcome {
 
 pub(super) async fn simple(context: &Context, kind: OrderKind, order: &Order) -> Outcome {
     let (orders, secret) = prepare(context, &order.name).await?;
+    forbidden(&secret, false, &kind)?;
     let asked = match danger(&kind, &secret) {
         Some(plan) => confirmed(&order.consent, &secret, &plan)?,
         None => asked(&order.consent, None)?,
     };
     give(context, &orders, &order.name, &kind, &asked).await
+}
+
+/// Refuses what the daemon would refuse, while the person is still there to hear why.
+/// The daemon judges again: the state may change meanwhile.
+fn forbidden(secret: &Secret, emergency: bool, kind: &OrderKind) -> Result<(), Failure> {
+    let name = &secret.secret;
+    let refuse =
+        |why: &str, hint: String| Err(Failure::new(Exit::Refused, format!("{name} {why}")).hint(hint));
+    let look = || format!("`rota status {name}` says how it is");
+    let in_flight = secret.phase.is_some();
+    match kind {
+        OrderKind::Rotate | OrderKind::Emergency { .. } if in_flight && emergency => Ok(()),
+        OrderKind::Rotate | OrderKind::Emergency { .. } if in_flight => {
+            refuse("has a rotation in flight already", look())
+        }
+        OrderKind::Rotate | OrderKind::Emergency { .. } if secret.blocked_by.is_some() => refuse(
+            "is blocked: an earlier rotation left something alive",
+            format!("deal with what `rota status {name}` lists, then `rota reconcile {name} --reason ...`"),
+        ),
+        OrderKind::Rotate | OrderKind::Emergency { .. } if secret.removed => {
+            refuse("is no longer in the policy", "add it again, or leave it alone".to_owned())
+        }
+        OrderKind::Rotate | OrderKind::Emergency { .. } => Ok(()),
+        _ if !in_flight => refuse("has no rotation in flight", look()),
+        OrderKind::Hold if secret.held.is_some() => refuse("is held already", look()),
+        OrderKind::Resume if secret.held.is_none() => refuse("is not held; it goes on by itself", look()),
+        OrderKind::Rollback if !secret.can_undo => refuse(
+            "can no longer go back: the old value may be gone",
+            format!("`rota rotate {name} --emergency --suspect REF` replaces a bad new value"),
+        ),
+        OrderKind::Confirm if secret.step.as_deref() != Some(Step::Confirm.as_str()) => {
+            refuse("does not wait for a confirmation", look())
+        }
+        OrderKind::Hold
+        | OrderKind::Resume
+        | OrderKind::Rollback
+        | OrderKind::Abandon
+        | OrderKind::Confirm
+        | OrderKind::Submitted => Ok(()),
+    }
 }
 
 /// What an order would do that cannot simply be taken back; `None` for the others.
@@ -71,10 +117,11 @@ fn danger(kind: &OrderKind, secret: &Secret) -> Option<String> {
 }
 
 pub(super) async fn adopt(context: &Context, order: &Adopt) -> Outcome {
-    let pool = context.connect(WHO).await?;
-    let (policy, _) = super::policy::good(context, order.policy.source.as_ref()).await?;
+    let pool = context.connect(WHO, &NEEDS).await?;
+    let reports = Reports::new(pool.clone());
+    let policy = super::policy::accepted_or(context, &reports, order.policy.source.as_ref()).await?;
     let entry = policy.entry(&order.name).ok_or_else(|| unknown_secret(&order.name))?;
-    let now = Reports::new(pool.clone()).now().await?;
+    let now = reports.now().await?;
     let adoption = adoption(&entry, order, now)?;
     let asked = asked(&order.consent, Some("adopted with the date of its last rotation"))?;
     Orders::new(pool.clone()).adopt(&order.name, &adoption, &asked).await?;
@@ -84,6 +131,9 @@ pub(super) async fn adopt(context: &Context, order: &Adopt) -> Outcome {
     } else {
         let due = adoption.next_due.map_or_else(|| "only on order".to_owned(), super::status::utc);
         out.line(format!("{} is adopted; due next: {due}", order.name))?;
+        if adoption.next_start.is_some_and(|start| start <= now) {
+            out.note("its rotation begins as soon as a window is open");
+        }
     }
     Ok(Exit::Success)
 }
@@ -102,29 +152,50 @@ fn adoption(entry: &PolicyEntry, order: &Adopt, now: Timestamp) -> Result<Adopti
 }
 
 pub(super) async fn reconcile(context: &Context, order: &Reconcile) -> Outcome {
-    let (orders, secret) = prepare(context, &order.name).await?;
+    let pool = context.connect(WHO, &NEEDS).await?;
+    let (orders, reports) = (Orders::new(pool.clone()), Reports::new(pool));
+    let secret = look(&reports, &order.name).await?;
+    if secret.blocked_by.is_none() && secret.orphans == 0 {
+        let why = format!("nothing of {} waits to be reconciled", order.name);
+        return Err(Failure::new(Exit::Refused, why).hint(format!("see `rota status {}`", order.name)));
+    }
+    if let Some(number) = order.orphan
+        && !reports.orphans(Some(&order.name)).await?.iter().any(|orphan| orphan.orphan == number)
+    {
+        let what = format!("nothing that is left of {} has the number {number}", order.name);
+        return Err(Failure::new(Exit::NotFound, what).hint(format!("`rota status {}` lists it", order.name)));
+    }
     let plan = "You say that what was left alive is dealt with: revoked at its target, and one value published \
                 and rolled out. The secret may rotate again.";
     let asked = confirmed(&order.consent, &secret, plan)?;
     let resolved = orders.resolve_orphan(&order.name, order.orphan, &asked).await?;
+    let after = look(&reports, &order.name).await?;
+    let free = after.blocked_by.is_none();
     let out = context.output;
     if out.json {
-        out.document(&json!({ "secret": order.name, "resolved": resolved }))?;
+        out.document(&json!({ "secret": order.name, "resolved": resolved, "may_rotate": free }))?;
+    } else if free {
+        out.line(format!("{} is reconciled and may rotate again", order.name))?;
     } else {
-        out.line(format!("{}: {resolved} reconciled", order.name))?;
+        out.line(format!("{}: {resolved} reconciled, {} left", order.name, after.orphans))?;
     }
     Ok(Exit::Success)
 }
 
 /// Connects, and looks whether the secret exists and how it is.
 async fn prepare(context: &Context, name: &SecretId) -> Result<(Orders, Secret), Failure> {
-    let pool = context.connect(WHO).await?;
-    let status = Reports::new(pool.clone()).status(Some(name)).await?.pop();
-    Ok((Orders::new(pool), status.ok_or_else(|| unknown_secret(name))?.into()))
+    let pool = context.connect(WHO, &NEEDS).await?;
+    let secret = look(&Reports::new(pool.clone()), name).await?;
+    Ok((Orders::new(pool), secret))
+}
+
+async fn look(reports: &Reports, name: &SecretId) -> Result<Secret, Failure> {
+    let status = reports.status(Some(name)).await?.pop();
+    Ok(status.ok_or_else(|| unknown_secret(name))?.into())
 }
 
 /// Who asks and why. Without a reason on the command line it is asked for.
-fn asked(consent: &Consent, default: Option<&str>) -> Result<Asked, Failure> {
+pub(super) fn asked(consent: &Consent, default: Option<&str>) -> Result<Asked, Failure> {
     let reason = consent
         .reason
         .clone()

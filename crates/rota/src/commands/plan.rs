@@ -39,8 +39,8 @@ struct Ahead {
 }
 
 pub(super) async fn run(context: &Context, plan: &cli::Plan) -> Outcome {
-    let (policy, _) = super::policy::good(context, plan.policy.source.as_ref()).await?;
     let reports = context.reports("rota plan").await?;
+    let policy = super::policy::accepted_or(context, &reports, plan.policy.source.as_ref()).await?;
     let now = reports.now().await?;
     let horizon = SignedDuration::from_hours(24 * i64::from(plan.days));
     let until = now.saturating_add(horizon).unwrap_or(Timestamp::MAX);
@@ -57,6 +57,9 @@ pub(super) async fn run(context: &Context, plan: &cli::Plan) -> Outcome {
     if out.json {
         out.document(&json!({ "now": now, "until": until, "rotations": ahead, "on_request": idle }))?;
         return Ok(Exit::Success);
+    }
+    if ahead.is_empty() {
+        out.note(format!("nothing starts within {} days", plan.days));
     }
     let rows = ahead.iter().map(|ahead| {
         let due = when(ahead.due, now);

@@ -1,24 +1,28 @@
 //! `rota policy`: what can be said about a policy without a database, and the accepted one.
 //!
-//! Reading and accepting the accepted policy takes the rights of `rota_daemon`.
+//! Whoever may read reports may look at the accepted policy. Accepting is the daemon's: an
+//! operator consents to a policy by its digest, and a daemon takes it from its own source.
+//! A login with the rights of `rota_daemon` accepts at once.
+
+use std::sync::Arc;
 
 use rota_core::id::SecretId;
 use rota_core::policy::accept::{PolicyDiff, diff, removals_need_consent};
 use rota_core::policy::diagnostic::{Diagnostic, Level, render_all};
 use rota_core::policy::model::Policy as Accepted;
 use rota_core::policy::schema::schema;
-use rota_engine::ports::{AcceptedPolicy, Journal as _};
-use rota_postgres::PgJournal;
+use rota_engine::ports::Journal as _;
+use rota_postgres::{Orders, PgJournal, Reports};
 use serde_json::json;
 
 use super::Context;
-use super::orders::given_name;
+use super::orders::asked;
 use crate::cli::{Consent, Policy};
+use crate::database::Right;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Tone;
 use crate::policy_source::{Read, Unreadable};
-use crate::prompt;
-use crate::wiring;
+use crate::{policy_notices, prompt, wiring};
 
 /// What `pg_stat_activity` shows.
 const WHO: &str = "rota policy";
@@ -32,8 +36,7 @@ pub(super) async fn run(context: &Context, command: &Policy) -> Outcome {
             show(context, &policy, name.as_ref())
         }
         Policy::Show { name, accepted: true, .. } => {
-            let accepted = accepted(&PgJournal::new(context.connect(WHO).await?)).await?;
-            let accepted = accepted.ok_or_else(none_accepted)?;
+            let accepted = context.reports(WHO).await?.accepted_policy().await?.ok_or_else(none_accepted)?;
             show(context, &accepted.policy, name.as_ref())
         }
         Policy::Diff { policy } => compare(context, policy.source.as_ref()).await,
@@ -43,20 +46,31 @@ pub(super) async fn run(context: &Context, command: &Policy) -> Outcome {
     }
 }
 
-async fn accepted(journal: &PgJournal) -> Result<Option<AcceptedPolicy>, Failure> {
-    Ok(journal.accepted_policy(None).await?)
+/// The accepted policy, or the one that the command line names instead.
+///
+/// # Errors
+/// Where none is accepted, and as [`good`].
+pub(super) async fn accepted_or(
+    context: &Context,
+    reports: &Reports,
+    source: Option<&String>,
+) -> Result<Arc<Accepted>, Failure> {
+    match source {
+        Some(_) => Ok(Arc::new(good(context, source).await?.0)),
+        None => Ok(reports.accepted_policy().await?.ok_or_else(none_accepted)?.policy),
+    }
 }
 
-fn none_accepted() -> Failure {
+/// What to say where no daemon has accepted anything yet.
+pub(super) fn none_accepted() -> Failure {
     Failure::new(Exit::NotFound, "no policy is accepted yet")
-        .hint("`rota policy accept` accepts one, and so does `rota serve`")
+        .hint("`rota serve` accepts the first one by itself")
 }
 
 /// What the policy here would change.
 async fn compare(context: &Context, source: Option<&String>) -> Outcome {
     let (policy, digest) = good(context, source).await?;
-    let journal = PgJournal::new(context.connect(WHO).await?);
-    let accepted = accepted(&journal).await?.ok_or_else(none_accepted)?;
+    let accepted = context.reports(WHO).await?.accepted_policy().await?.ok_or_else(none_accepted)?;
     let changes = diff(&accepted.policy, &policy);
     let out = context.output;
     if out.json {
@@ -91,10 +105,21 @@ async fn accept(
     consent: &Consent,
 ) -> Outcome {
     let (policy, digest) = good(context, source).await?;
-    let journal = PgJournal::new(context.connect(WHO).await?);
-    let before = accepted(&journal).await?;
-    let changes = before.as_ref().map(|before| diff(&before.policy, &policy)).unwrap_or_default();
+    let pool = context.connect(WHO, &[Right::Read]).await?;
+    let reports = Reports::new(pool.clone());
+    let before = reports.accepted_policy().await?;
     let out = context.output;
+    if let Some(before) = before.as_ref().filter(|before| before.digest == digest) {
+        if out.json {
+            out.document(
+                &json!({ "version": before.version, "digest": digest, "changes": PolicyDiff::default() }),
+            )?;
+        } else {
+            out.line(format!("it is the accepted policy already, version {}", before.version))?;
+        }
+        return Ok(Exit::Success);
+    }
+    let changes = before.as_ref().map(|before| diff(&before.policy, &policy)).unwrap_or_default();
     if let Some(before) = before.as_ref().filter(|before| removals_need_consent(&before.policy, &policy)) {
         if !accept_removals {
             let count = changes.removed.len();
@@ -107,15 +132,37 @@ async fn accept(
             prompt::confirm(&policy.application, &plan)?;
         }
     }
-    let by = given_name(consent.by.name.as_deref())?;
-    let by = consent.reason.as_ref().map_or(by.clone(), |reason| format!("{by}: {reason}"));
-    let accepted = journal.accept_policy(&policy, &digest, &by).await?;
+    let asked = asked(consent, None)?;
+    if reports.rights().await?.get("rota_daemon") == Some(&true) {
+        let by = format!("{} ({}): {}", asked.given_name, reports.login().await?, asked.reason);
+        let journal = PgJournal::new(pool);
+        let accepted = journal.accept_policy(&policy, &digest, &by).await?;
+        let said = if before.is_some() { changes.to_string() } else { count_of(&policy) };
+        journal.notify(vec![policy_notices::accepted(&accepted, &said)]).await?;
+        if out.json {
+            out.document(&json!({ "version": accepted.version, "digest": digest, "changes": changes }))?;
+        } else {
+            out.line(format!("version {} is accepted: {said}", accepted.version))?;
+        }
+        return Ok(Exit::Success);
+    }
+    let replaces = before.ok_or_else(none_accepted)?.version;
+    let pool = context.connect(WHO, &[Right::Read, Right::Order]).await?;
+    let number = Orders::new(pool).accept_policy(&digest, replaces, accept_removals, &asked).await?;
     if out.json {
-        out.document(&json!({ "version": accepted.version, "digest": accepted.digest, "changes": changes }))?;
+        out.document(
+            &json!({ "consent": number, "digest": digest, "replaces": replaces, "changes": changes }),
+        )?;
     } else {
-        out.line(format!("version {} is accepted: {changes}", accepted.version))?;
+        out.line(format!("consent {number} given to replacing version {replaces}: {changes}"))?;
+        out.note("a daemon takes this policy when its own source holds it; `rota policy show --accepted` shows it then");
     }
     Ok(Exit::Success)
+}
+
+/// How large a first policy is.
+pub(crate) fn count_of(policy: &Accepted) -> String {
+    format!("{} secrets", policy.secrets.len())
 }
 
 /// Reads the policy that the command line or the configuration names.

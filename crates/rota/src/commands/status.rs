@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rota_core::id::{RotationId, SecretId};
-use rota_postgres::{Orphan, Reports};
+use rota_postgres::{OrderLine, Orphan, Reports};
 use serde_json::json;
 
 use super::policy::unknown_secret;
@@ -17,6 +17,9 @@ use crate::view::Secret;
 
 /// How often `--watch` looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Orders shown of one secret, the newest.
+const ORDERS: u32 = 3;
 
 /// Observations shown of one rotation.
 const OBSERVATIONS: u32 = 8;
@@ -86,6 +89,7 @@ async fn one(context: &Context, reports: &Reports, name: &SecretId) -> Outcome {
     let now = reports.now().await?;
     let secret = read(reports, Some(name)).await?.pop().ok_or_else(|| unknown_secret(name))?;
     let orphans = reports.orphans(Some(name)).await?;
+    let orders = reports.orders(Some(name), ORDERS).await?;
     let rotation = secret.rotation.as_deref().and_then(|id| id.parse().ok()).map(RotationId);
     let observations = match rotation {
         Some(rotation) => reports.observations(rotation, OBSERVATIONS).await?,
@@ -98,13 +102,15 @@ async fn one(context: &Context, reports: &Reports, name: &SecretId) -> Outcome {
     };
     let out = context.output;
     if out.json {
-        let document =
-            json!({ "now": now, "secret": secret, "orphans": orphans, "observations": observations });
+        let document = json!({ "now": now, "secret": secret, "orphans": orphans, "orders": orders, "observations": observations });
         out.document(&document)?;
         return Ok(exit);
     }
     for (key, value) in lines(&secret, &orphans, now) {
         out.line(format!("{:14} {value}", out.paint(Tone::Faint, key)))?;
+    }
+    for order in &orders {
+        out.line(format!("{:14} {}", out.paint(Tone::Faint, "order"), order_line(order, now)))?;
     }
     for seen in &observations {
         let consumer = seen.consumer.as_deref().unwrap_or("-");
@@ -118,6 +124,20 @@ async fn one(context: &Context, reports: &Reports, name: &SecretId) -> Outcome {
         ))?;
     }
     Ok(exit)
+}
+
+/// Who asked for what, and what became of it.
+fn order_line(order: &OrderLine, now: Timestamp) -> String {
+    let became = order.outcome.clone().or_else(|| Some(format!("waits: {}", order.waiting.as_ref()?)));
+    format!(
+        "#{} {} by {} ({}) {}: {}",
+        order.order,
+        order.name,
+        order.given_name,
+        order.db_user,
+        when(order.at, now),
+        became.as_deref().unwrap_or("not looked at yet")
+    )
 }
 
 fn lines(secret: &Secret, orphans: &[Orphan], now: Timestamp) -> Vec<(&'static str, String)> {

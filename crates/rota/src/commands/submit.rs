@@ -14,6 +14,7 @@ use serde_json::json;
 use super::Context;
 use super::orders::given_name;
 use crate::cli::Submit;
+use crate::database::Right;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{prompt, wiring};
 
@@ -25,7 +26,7 @@ const REVOKE: &str = "revoke the key that you made at the provider: nothing uses
 
 pub(super) async fn run(context: &Context, submit: &Submit) -> Outcome {
     let configuration = context.configuration(&[])?;
-    let orders = Orders::new(context.connect(WHO).await?);
+    let orders = Orders::new(context.connect(WHO, &[Right::Order]).await?);
     let asked = Asked {
         given_name: given_name(submit.by.name.as_deref())?,
         reason: "handed in with rota submit".to_owned(),

@@ -18,7 +18,12 @@ pub(super) fn start() -> Result<PrometheusHandle, Failure> {
         .map_err(|error| Failure::new(Exit::Failure, format!("cannot start metrics: {error}")))?;
     describe();
     gauge!("rota_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    for name in ["rota_missed_wakeups_total", "rota_bugs_total", "rota_journal_faults_total"] {
+    for name in [
+        "rota_missed_wakeups_total",
+        "rota_bugs_total",
+        "rota_journal_faults_total",
+        "rota_slack_fallback_total",
+    ] {
         counter!(name).absolute(0);
     }
     Ok(handle)
@@ -46,6 +51,14 @@ fn describe() {
     describe_gauge!("rota_policy_rejected", "1 while the policy's source holds something that was refused.");
     describe_gauge!("rota_channel_up", "1 unless a channel's last delivery failed, by channel.");
     describe_gauge!("rota_channel_pending", "Notices that a channel has not had yet, by channel.");
+    describe_gauge!(
+        "rota_channel_fallback",
+        "1 while a channel's messages go another way than its first webhook, by channel."
+    );
+    describe_counter!(
+        "rota_slack_fallback_total",
+        "Messages sent to the fallback because the first webhook failed."
+    );
     describe_counter!("rota_wakeups_total", "Looks for work, by what caused them.");
     describe_counter!("rota_missed_wakeups_total", "Wake-ups that the scheduler owed and did not make.");
     describe_counter!("rota_rotations_driven_total", "Claims of rotations that this process worked on.");

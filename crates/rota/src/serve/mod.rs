@@ -41,6 +41,11 @@ const WHO: &str = "rota serve";
 /// them and the record of an outcome fit.
 const CALLS_IN_A_LEASE: i32 = 4;
 
+/// The longest that one call of an adapter may take under such a lease.
+pub(crate) fn call_limit(lease: SignedDuration) -> SignedDuration {
+    lease / CALLS_IN_A_LEASE
+}
+
 /// How many rotations one look for due ones opens.
 const OPEN_AT_ONCE: u32 = 50;
 
@@ -60,7 +65,8 @@ pub(crate) async fn run(configuration: Arc<Configuration>, migrate: bool) -> Out
     let board = Arc::new(Board::default());
     let metrics = measure::start()?;
     let listener = http::bind(settings.daemon.listen).await?;
-    tracing::info!(address = %settings.daemon.listen, version = env!("CARGO_PKG_VERSION"), "listening");
+    let address = listener.local_addr().unwrap_or(settings.daemon.listen);
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     // Health answers from the first moment, before the database does.
     let shared = http::Shared { board: Arc::clone(&board), metrics };
     let page = tokio::spawn(http::serve(listener, shared, stop.clone()));
@@ -224,7 +230,7 @@ fn engine(
     let engine_settings = EngineSettings {
         holder: replica.to_owned(),
         lease,
-        call_limit: lease / CALLS_IN_A_LEASE,
+        call_limit: call_limit(lease),
         open_at_once: OPEN_AT_ONCE,
     };
     let journal: Arc<dyn Journal> = Arc::new(journal);

@@ -8,20 +8,22 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use metrics::gauge;
 use rota_core::fault::Fault;
 use rota_core::policy::accept::{diff, removals_need_consent};
 use rota_core::policy::diagnostic::{Level, summary};
 use rota_core::policy::kinds::Kinds;
-use rota_core::policy::model::{Policy, Priority};
-use rota_engine::ports::{AcceptedPolicy, Journal as _, Notice, NoticeKind};
-use rota_postgres::PgJournal;
+use rota_core::policy::model::Policy;
+use rota_engine::ports::{AcceptedPolicy, Journal as _};
+use rota_postgres::{PgJournal, PolicyConsent};
 
 use super::board::Trouble;
 use super::work::Crew;
 use crate::aws::ObjectReader;
+use crate::commands::count_of;
 use crate::exit::Failure;
+use crate::policy_notices;
 use crate::policy_source::{PolicySource, Unreadable};
 
 /// The part of the daemon that speaks of the policy in `/readyz`.
@@ -45,6 +47,8 @@ enum Found {
     New {
         policy: Box<Policy>,
         digest: String,
+        /// Of a person, where a daemon would not take it by itself.
+        consent: Option<PolicyConsent>,
     },
     /// What is wrong with it, in one line, and what to do.
     Refused {
@@ -70,8 +74,8 @@ impl Keeper {
         let found = self.find(accepted.as_deref(), seen.as_deref()).await?;
         let refused = match found {
             Found::Current => None,
-            Found::New { policy, digest } => {
-                self.accept(crew, accepted.as_deref(), &policy, &digest).await?;
+            Found::New { policy, digest, consent } => {
+                self.accept(crew, accepted.as_deref(), &policy, &digest, consent).await?;
                 *seen = Some(digest);
                 None
             }
@@ -90,7 +94,7 @@ impl Keeper {
         if let Some((why, command)) = refused.filter(|_| news) {
             tracing::error!(reason = %why, "the policy's source was refused; the last good policy goes on");
             let now = self.journal.now().await?;
-            self.journal.notify(vec![rejected(&why, command, version, now)]).await?;
+            self.journal.notify(vec![policy_notices::rejected(&why, command, version, now)]).await?;
         }
         Ok(())
     }
@@ -112,11 +116,15 @@ impl Keeper {
             let why = format!("the policy has {}: {first}", summary(&read.loaded.diagnostics));
             return Ok(Found::Refused { why, command });
         };
-        let Some(accepted) = accepted else { return Ok(Found::New { policy: Box::new(policy), digest }) };
+        let Some(accepted) = accepted else {
+            return Ok(Found::New { policy: Box::new(policy), digest, consent: None });
+        };
         if accepted.digest == digest {
             return Ok(Found::Current);
         }
-        if removals_need_consent(&accepted.policy, &policy) {
+        let consent = self.journal.policy_consent(&digest, accepted.version).await?;
+        let to_removals = consent.as_ref().is_some_and(|consent| consent.removals);
+        if !to_removals && removals_need_consent(&accepted.policy, &policy) {
             let changes = diff(&accepted.policy, &policy);
             return Ok(Found::Refused {
                 why: format!("the policy would lose more than a fifth of its secrets ({changes})"),
@@ -124,6 +132,7 @@ impl Keeper {
             });
         }
         let stale = match seen {
+            _ if consent.is_some() => false,
             Some(seen) => seen == digest,
             None => self.journal.policy_was_accepted(&digest).await?,
         };
@@ -136,7 +145,7 @@ impl Keeper {
                 command: format!("rota policy accept --policy {}", self.source),
             });
         }
-        Ok(Found::New { policy: Box::new(policy), digest })
+        Ok(Found::New { policy: Box::new(policy), digest, consent })
     }
 
     async fn accept(
@@ -145,38 +154,22 @@ impl Keeper {
         before: Option<&AcceptedPolicy>,
         policy: &Policy,
         digest: &str,
+        consent: Option<PolicyConsent>,
     ) -> Result<(), Fault> {
-        let by = format!("{} ({})", self.replica, self.source);
+        let source = format!("{} ({})", self.replica, self.source);
+        let by = match consent {
+            Some(consent) => format!("{}: {}; taken by {source}", consent.by, consent.reason),
+            None => source,
+        };
         let accepted = self.journal.accept_policy(policy, digest, &by).await?;
         let changes = match before {
             Some(before) => diff(&before.policy, policy).to_string(),
-            None => format!("{} secrets", policy.secrets.len()),
+            None => count_of(policy),
         };
+        self.journal.notify(vec![policy_notices::accepted(&accepted, &changes)]).await?;
         tracing::info!(version = accepted.version, %changes, "accepted the policy");
         crew.engine.refresh_policy().await?;
         crew.wake.up("policy");
         Ok(())
-    }
-}
-
-/// One notice for each distinct refusal and day, whichever replica says it first.
-fn rejected(why: &str, command: String, version: Option<i64>, now: Timestamp) -> Notice {
-    let day = now.as_second().div_euclid(86_400);
-    Notice {
-        key: format!("policy_rejected:{day}:{why}"),
-        kind: NoticeKind::PolicyRejected,
-        secret: None,
-        rotation: None,
-        owner: None,
-        priority: Priority::High,
-        what: format!("The new policy was refused: {why}"),
-        impact: match version {
-            Some(version) => format!("version {version} goes on; nothing rotates differently than before"),
-            None => "no policy is accepted yet; nothing rotates".to_owned(),
-        },
-        next: "the source is read again and taken as soon as it is good".to_owned(),
-        command: Some(command),
-        link: None,
-        at: now,
     }
 }

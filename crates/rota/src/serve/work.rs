@@ -175,11 +175,25 @@ impl Crew {
             let Ok(notifier) = made else { return Ok(false) };
             let watched = Watched { inner: notifier, board: Arc::clone(&self.board) };
             let delivered = self.engine.deliver(&watched).await?;
+            self.report_detour(name, channels.detour(channel));
             let count = u64::try_from(delivered.unwrap_or(0)).unwrap_or(u64::MAX);
             counter!("rota_notices_delivered_total", "channel" => name).increment(count);
             Ok(delivered.is_some_and(|count| count > 0))
         };
         self.until_idle(waker, work).await;
+    }
+}
+
+impl Crew {
+    /// A message that only the fallback took is delivered; that the first way is dead has
+    /// to be seen somewhere else than in the channel that is dead.
+    fn report_detour(&self, name: &'static str, why: Option<String>) {
+        gauge!("rota_channel_fallback", "channel" => name).set(if why.is_some() { 1.0 } else { 0.0 });
+        let trouble = why.map(|why| Trouble {
+            message: format!("the first webhook fails and messages go to the fallback: {why}"),
+            blocks: false,
+        });
+        self.board.report(&format!("channel {name} fallback"), trouble);
     }
 }
 

@@ -7,12 +7,12 @@ use jiff::SignedDuration;
 use reqwest::{Method, StatusCode};
 use rota_core::fault::Fault;
 use rota_core::policy::diagnostic::{Level, summary};
-use rota_core::policy::model::Policy;
+use rota_core::policy::model::{Policy, StorePolicy};
 use rota_core::publication::paths;
 use rota_engine::ports::{Adapters, CheckContext, Verdict};
-use rota_postgres::{JournalPool, PgJournal, Reports};
+use rota_postgres::{JournalPool, Orders, PgJournal, Reports};
 
-use super::Finding;
+use super::{Finding, State};
 use crate::channels::{Channel, Channels};
 use crate::commands::{Context, policy};
 use crate::config::Configuration;
@@ -28,6 +28,9 @@ const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
 /// Paths of one store that are looked at: enough to see a missing right, few enough for
 /// a store that counts calls.
 const PATHS_OF_A_STORE: usize = 50;
+
+/// Paths of one store that are told of; a store that refuses everybody would fill the screen.
+const FAILURES_OF_A_STORE: usize = 10;
 
 /// What a fault wants done, in general.
 fn fix(fault: &Fault) -> &'static str {
@@ -58,34 +61,69 @@ pub(super) async fn database(configuration: &Configuration) -> (Vec<Finding>, Op
         Err(fault) => return (vec![failed(what, &fault)], None),
     };
     let mut findings = vec![Finding::well(what, "answers")];
-    match rota_postgres::check_schema(&pool).await {
-        Ok(()) => findings.push(Finding::well("schema", "fits this version")),
-        Err(fault) => {
-            findings.push(Finding::broken("schema", fault.to_string(), "rota migrate"));
+    let reports = Reports::new(pool.clone());
+    let rights = match (reports.rights().await, reports.login().await) {
+        (Ok(rights), Ok(login)) => (rights, login),
+        (Err(fault), _) | (_, Err(fault)) => {
+            findings.push(failed("grants", &fault));
+            return (findings, None);
+        }
+    };
+    let (rights, login) = rights;
+    // Without the roles nothing was migrated yet, which the schema says.
+    if !rights.is_empty() {
+        let grants = grants(&rights, &login);
+        let none = grants.state == State::Broken;
+        findings.push(grants);
+        if none {
             return (findings, None);
         }
     }
-    match Reports::new(pool.clone()).rights().await {
-        Ok(rights) => findings.push(grants(&rights)),
-        Err(fault) => findings.push(failed("grants", &fault)),
-    }
-    match PgJournal::new(pool.clone()).check_identity().await {
-        Ok(()) => {
-            findings.push(Finding::well("database identity", "the server that the incarnation began on"))
+    match rota_postgres::check_schema(&pool).await {
+        Ok(()) => findings.push(Finding::well("schema", "fits this version")),
+        Err(fault) => {
+            let old = matches!(&fault, Fault::Invalid { message } if message.contains("rota migrate"));
+            let fix = if old { "rota migrate" } else { "install the release that it names" };
+            findings.push(Finding::broken("schema", fault.to_string(), fix));
+            return (findings, None);
         }
-        // An operator's login may not read it; the daemon checks at each claim.
-        Err(Fault::Denied { .. }) => {}
-        Err(fault) => findings.push(failed("database identity", &fault)),
     }
+    findings.extend(identity(&pool, &rights).await);
     (findings, Some(pool))
 }
 
+/// Whether the server still is the one that the incarnation began on; nothing for a login
+/// that may not know.
+async fn identity(pool: &JournalPool, rights: &BTreeMap<String, bool>) -> Option<Finding> {
+    let what = "database identity";
+    let may = |role: &str| rights.get(role) == Some(&true);
+    let checked = if may("rota_daemon") {
+        PgJournal::new(pool.clone()).check_identity().await
+    } else if may("rota_operator") {
+        let state = Orders::new(pool.clone()).incarnation().await;
+        state.and_then(|state| {
+            let why = state.suspended_because.unwrap_or_else(|| "it is another server".to_owned());
+            if state.trusted { Ok(()) } else { Err(Fault::invalid(format!("work cannot go on: {why}"))) }
+        })
+    } else {
+        return None;
+    };
+    Some(match checked {
+        Ok(()) => Finding::well(what, "the server that the incarnation began on"),
+        Err(fault @ Fault::Invalid { .. }) => Finding::broken(what, fault.to_string(), "rota recover"),
+        Err(fault) => failed(what, &fault),
+    })
+}
+
 /// Which of the roles this login has.
-fn grants(rights: &BTreeMap<String, bool>) -> Finding {
+fn grants(rights: &BTreeMap<String, bool>, login: &str) -> Finding {
     let held: Vec<&str> = rights.iter().filter(|(_, held)| **held).map(|(role, _)| role.as_str()).collect();
     if held.is_empty() {
-        let grant = "GRANT rota_daemon TO <login> for the daemon; GRANT rota_operator, rota_auditor TO <login> for people";
-        return Finding::broken("grants", "this login has none of Rota's roles", grant);
+        let grant = format!(
+            "{} for a person; GRANT rota_daemon for the daemon",
+            database::grant(login, "rota_operator, rota_auditor")
+        );
+        return Finding::broken("grants", format!("the login `{login}` has none of Rota's roles"), grant);
     }
     Finding::well("grants", held.join(", "))
 }
@@ -138,30 +176,36 @@ pub(super) async fn stores(configuration: &Configuration, policy: &Policy) -> Ve
             .filter(|secret| secret.stores.contains(id))
             .flat_map(|secret| paths(secret, store).into_keys())
             .collect();
-        let what = format!("store {id} ({})", store.kind);
-        findings.push(match look_at_store(&*adapters, store, &wanted).await {
-            Ok(looked) if looked < wanted.len() => {
-                Finding::well(what, format!("{looked} of {} paths looked at", wanted.len()))
-            }
-            Ok(looked) => Finding::well(what, format!("{looked} paths")),
-            Err((path, fault)) => failed(format!("{what} {path}"), &fault),
-        });
+        findings.extend(look_at_store(&*adapters, store, &wanted).await);
     }
     findings
 }
 
+/// One line where all is well, else one for each path that is not.
 async fn look_at_store(
     adapters: &dyn Adapters,
-    policy: &rota_core::policy::model::StorePolicy,
+    policy: &StorePolicy,
     wanted: &BTreeSet<String>,
-) -> Result<usize, (String, Fault)> {
-    let store = adapters.store(policy).map_err(|fault| (String::new(), fault))?;
-    let mut looked = 0;
+) -> Vec<Finding> {
+    let what = format!("store {} ({})", policy.id, policy.kind);
+    let store = match adapters.store(policy) {
+        Ok(store) => store,
+        Err(fault) => return vec![failed(what, &fault)],
+    };
+    let mut findings = Vec::new();
     for path in wanted.iter().take(PATHS_OF_A_STORE) {
-        store.preflight(path).await.map_err(|fault| (path.clone(), fault))?;
-        looked += 1;
+        if let Err(fault) = store.preflight(path).await {
+            findings.push(failed(format!("{what} {path}"), &fault));
+        }
+        if findings.len() == FAILURES_OF_A_STORE {
+            return findings;
+        }
     }
-    Ok(looked)
+    if findings.is_empty() {
+        let looked = wanted.len().min(PATHS_OF_A_STORE);
+        findings.push(Finding::well(what, format!("{looked} of {} paths looked at", wanted.len())));
+    }
+    findings
 }
 
 /// Every check, once, now.
@@ -230,6 +274,30 @@ pub(super) fn channels(configuration: &Arc<Configuration>) -> Vec<Finding> {
         }
     };
     configured.into_iter().map(look).collect()
+}
+
+/// What became of the last messages, as the outbox knows it.
+pub(super) async fn deliveries(pool: &JournalPool) -> Vec<Finding> {
+    let channels = match Reports::new(pool.clone()).channels().await {
+        Ok(channels) => channels,
+        Err(Fault::Denied { .. }) => return Vec::new(),
+        Err(fault) => return vec![failed("messages", &fault)],
+    };
+    let failing = channels.into_iter().filter(|channel| channel.failures > 0);
+    failing
+        .map(|channel| {
+            let fault = channel.last_fault.unwrap_or_default();
+            let seen = format!(
+                "{} failed deliveries in a row, {} waiting: {fault}",
+                channel.failures, channel.pending
+            );
+            Finding::broken(
+                format!("messages on {}", channel.channel),
+                seen,
+                "`rota notify test` tries it now; a removed webhook needs a new one in its file",
+            )
+        })
+        .collect()
 }
 
 /// The daemon of this configuration, where one runs.

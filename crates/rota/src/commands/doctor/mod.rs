@@ -79,6 +79,9 @@ pub(super) async fn run(context: &Context, doctor: &Doctor) -> Outcome {
         tell(looks::rollouts(&configuration, policy))?;
     }
     tell(looks::channels(&configuration))?;
+    if let Some(pool) = &pool {
+        tell(looks::deliveries(pool).await)?;
+    }
     tell(vec![looks::daemon(&configuration).await])?;
     let broken = all.iter().filter(|finding| finding.state == State::Broken).count();
     if out.json {
