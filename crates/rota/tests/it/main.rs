@@ -1,4 +1,11 @@
 //! The command line, as its users run it: the built binary and nothing of its inside.
 
+mod bad_input;
+mod daemons;
+mod looking_after;
 mod offline;
+mod orders;
+mod policies;
+mod reading;
 mod support;
+mod world;
