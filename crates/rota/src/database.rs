@@ -89,7 +89,7 @@ async fn check_rights(reports: &Reports, needs: &[Right]) -> Result<(), Failure>
     let held = reports.rights().await?;
     let has = |role: &&str| held.get(*role) == Some(&true);
     // Without the roles there is no schema yet, which is said better elsewhere.
-    let lacks = |right: &&Right| !held.is_empty() && !right.roles().iter().any(|role| has(role));
+    let lacks = |right: &&Right| !held.is_empty() && !right.roles().iter().any(has);
     let missing: Vec<&str> = needs.iter().filter(lacks).map(|right| right.role()).collect();
     if missing.is_empty() {
         return Ok(());

@@ -51,3 +51,39 @@ fn notice(key: String, kind: NoticeKind, at: Timestamp) -> Notice {
         at,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What people are shown as an example is what is sent.
+    #[test]
+    fn the_documented_messages_are_these() {
+        const PAGE: &str = include_str!("../../../docs/notifications.md");
+        let now = Timestamp::UNIX_EPOCH;
+        let policy = rota_core::policy::model::Policy {
+            application: "acd".to_owned(),
+            environment: rota_core::policy::model::Environment::Production,
+            secrets: Default::default(),
+            consumers: Default::default(),
+            stores: Default::default(),
+            owners: Default::default(),
+        };
+        let version = AcceptedPolicy {
+            version: 12,
+            digest: String::new(),
+            policy: Arc::new(policy),
+            by: "rota-1 (acd.toml)".to_owned(),
+            at: now,
+        };
+        let why = "the policy has 2 errors, the first in acd.toml, line 12: error[P010]: `cadance` is no key of a secret";
+        let lint = "rota policy lint acd.toml".to_owned();
+        for notice in [accepted(&version, "1 added, 2 changed"), rejected(why, lint, Some(12), now)] {
+            for text in [&notice.what, &notice.impact, &notice.next, notice.command.as_ref().unwrap()] {
+                assert!(PAGE.contains(text.as_str()), "docs/notifications.md has no `{text}`");
+            }
+        }
+    }
+}

@@ -26,8 +26,8 @@ pub(crate) struct Secret {
     pub(crate) waits_for_person: bool,
     pub(crate) held: Option<Held>,
     pub(crate) can_undo: bool,
-    /// What consumers read, the first to use: `[new, old]`. Only of a rotation in flight:
-    /// at rest there is one value, however the last list that was written calls it.
+    /// What consumers read, the first to use: `[new, old]`. Only of a rotation in flight, and
+    /// of one that was given up: else there is one value at rest, however the last list calls it.
     pub(crate) published: Option<String>,
     pub(crate) old_version: Option<String>,
     pub(crate) new_version: Option<String>,

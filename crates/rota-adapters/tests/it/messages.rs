@@ -165,19 +165,20 @@ fn samples() -> Vec<(&'static str, Notice)> {
             "Policy accepted",
             of_all(notice(
                 Kind::PolicyAccepted,
-                "policy version 12 was accepted: 1 secret added, 2 changed",
+                "Policy version 12 was accepted by rota-1 (acd.toml): 1 added, 2 changed",
                 "running rotations keep the policy that they started with",
                 "the next rotations follow the new one",
-                "rota policy show",
+                "rota policy show --accepted",
             )),
         ),
         (
             "Policy rejected",
             of_all(notice(
                 Kind::PolicyRejected,
-                "the policy was rejected: 2 errors, the first in acd.toml at line 12",
-                "the last good policy stays in force",
-                "it is read again when it changes",
+                "The new policy was refused: the policy has 2 errors, the first in acd.toml, line 12: error[P010]: \
+                 `cadance` is no key of a secret",
+                "version 12 goes on; nothing rotates differently than before",
+                "the source is read again and taken as soon as it is good",
                 "rota policy lint acd.toml",
             )),
         ),
@@ -185,20 +186,21 @@ fn samples() -> Vec<(&'static str, Notice)> {
             "Daily digest",
             of_all(notice(
                 Kind::Digest,
-                "42 secrets: 39 are fine, 2 are due within 14 days, 1 is overdue",
-                "overdue: SENTRY_DSN since 3 days\ndue: ANTHROPIC_API_KEY in 7 days\ndue: REDIS_PASSWORD in 12 days",
-                "",
-                "rota plan --days 14",
+                "2026-01-15: 42 secrets, 3 in flight",
+                "1 overdue: SENTRY_DSN\n1 waiting for a person: ANTHROPIC_API_KEY",
+                "JWT_SECRET is due next, on 2026-01-22\ncheckpoint 12 \
+                 sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+                "rota status --attention",
             )),
         ),
         (
             "Test",
             of_all(notice(
                 Kind::Test,
-                "somebody ran `rota notify test`",
-                "this channel works",
-                "nothing",
-                "",
+                "This is a test of Rota's messages",
+                "nothing happened to any secret",
+                "nothing; messages about rotations look like this one",
+                "rota status",
             )),
         ),
     ]

@@ -73,3 +73,17 @@ fn notice(at: Timestamp) -> Notice {
         at,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_test_message_is_this_one() {
+        const PAGE: &str = include_str!("../../../../docs/notifications.md");
+        let notice = notice(Timestamp::UNIX_EPOCH);
+        for text in [notice.what, notice.impact, notice.next, notice.command.unwrap()] {
+            assert!(PAGE.contains(&text), "docs/notifications.md has no `{text}`");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use metrics::gauge;
 use rota_core::fault::Fault;
 use rota_core::policy::accept::{diff, removals_need_consent};
-use rota_core::policy::diagnostic::{Level, summary};
+use rota_core::policy::diagnostic::{Diagnostic, Level, summary};
 use rota_core::policy::kinds::Kinds;
 use rota_core::policy::model::Policy;
 use rota_engine::ports::{AcceptedPolicy, Journal as _};
@@ -112,8 +112,8 @@ impl Keeper {
         };
         let (Some(policy), Some(digest)) = (read.loaded.policy, read.digest) else {
             let first = read.loaded.diagnostics.iter().find(|finding| finding.level == Level::Error);
-            let first = first.map(|finding| finding.headline()).unwrap_or_default();
-            let why = format!("the policy has {}: {first}", summary(&read.loaded.diagnostics));
+            let first = first.map(place_and_headline).unwrap_or_default();
+            let why = format!("the policy has {}{first}", summary(&read.loaded.diagnostics));
             return Ok(Found::Refused { why, command });
         };
         let Some(accepted) = accepted else {
@@ -172,4 +172,11 @@ impl Keeper {
         crew.wake.up("policy");
         Ok(())
     }
+}
+
+/// Where the first mistake stands, and what it is.
+fn place_and_headline(finding: &Diagnostic) -> String {
+    let place = finding.place.as_ref();
+    let place = place.map(|place| format!(", the first in {}, line {}", finding.file, place.line));
+    format!("{}: {}", place.unwrap_or_default(), finding.headline())
 }
