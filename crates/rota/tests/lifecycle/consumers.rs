@@ -1,4 +1,4 @@
-//! The services that read the secrets: fleets that read them only at their start and
+//! The services that read the secrets: instances that read them only at their start and
 //! are restarted one by one, a check that a test turns red, and a provider's proof.
 //!
 //! Everything else is the catalogue's.
@@ -17,8 +17,11 @@ use rota_engine::ports::{
     Adapters, Check, CheckContext, HookRunner, Reading, Rollout, RolloutContext, RolloutStatus, Rotator,
     SecretStore, Verdict,
 };
-use rota_fakes::consumer::Fleet;
+use rota_fakes::consumer::{Fleet, KeyReader};
 use serde_json::{Value, json};
+
+use crate::mesh::Mesh;
+use crate::time::Time;
 
 /// Restarts the consumer's fleet one by one.
 const FLEET: &str = "test-fleet";
@@ -49,9 +52,9 @@ pub(crate) fn kinds() -> Kinds {
 }
 
 /// What runs in one test's world.
-#[derive(Default)]
 pub(crate) struct Consumers {
-    fleets: Mutex<BTreeMap<String, Arc<Fleet>>>,
+    time: Arc<Time>,
+    meshes: Mutex<Vec<Arc<Mesh>>>,
     oldest_token: Mutex<SignedDuration>,
     unhealthy: AtomicBool,
     revoked: Mutex<Vec<String>>,
@@ -59,10 +62,22 @@ pub(crate) struct Consumers {
 }
 
 impl Consumers {
-    /// The consumer of that name is `fleet` from now on.
-    pub(crate) fn run(&self, consumer: &str, fleet: Fleet) -> Arc<Fleet> {
-        let fleet = Arc::new(fleet);
-        self.fleets.lock().unwrap().insert(consumer.to_owned(), Arc::clone(&fleet));
+    pub(crate) fn new(time: Arc<Time>) -> Self {
+        Self {
+            time,
+            meshes: Mutex::default(),
+            oldest_token: Mutex::default(),
+            unhealthy: AtomicBool::default(),
+            revoked: Mutex::default(),
+            restarts: Mutex::default(),
+        }
+    }
+
+    /// Three instances of each consumer share what `read` gives, from now on.
+    pub(crate) fn run(&self, consumers: &[&str], token_ttl: SignedDuration, read: KeyReader) -> Arc<Fleet> {
+        let mesh = Arc::new(Mesh::start(consumers, 3, token_ttl, read, &self.time.clock).unwrap());
+        let fleet = Arc::clone(&mesh.fleet);
+        self.meshes.lock().unwrap().push(mesh);
         fleet
     }
 
@@ -71,19 +86,47 @@ impl Consumers {
         self.restarts.lock().unwrap().insert(consumer.to_owned(), Arc::new(restart));
     }
 
+    fn meshes(&self) -> Vec<Arc<Mesh>> {
+        self.meshes.lock().unwrap().clone()
+    }
+
     /// Every instance signs, every instance verifies, old tokens too.
     pub(crate) fn use_secrets(&self) {
-        for fleet in self.fleets.lock().unwrap().values() {
-            self.drive(fleet);
+        for mesh in self.meshes() {
+            if let Some(age) = mesh.fleet.oldest_token() {
+                let mut oldest = self.oldest_token.lock().unwrap();
+                *oldest = age.max(*oldest);
+            }
+            mesh.fleet.drive();
         }
     }
 
-    fn drive(&self, fleet: &Fleet) {
-        if let Some(age) = fleet.oldest_token() {
-            let mut oldest = self.oldest_token.lock().unwrap();
-            *oldest = age.max(*oldest);
+    /// Lets `by` pass while the secrets are used: so often that tokens of every age
+    /// meet what comes at the end, and what was signed before is shown until it expires.
+    pub(crate) async fn pass(&self, by: SignedDuration) {
+        let mut moments = vec![by];
+        for mesh in self.meshes() {
+            let ages = [1, 4, 8, 12, 15].map(|sixteenth| mesh.token_ttl * sixteenth / 16);
+            moments.extend(ages);
+            moments.extend(ages.map(|age| by - age));
         }
-        fleet.drive();
+        moments.retain(|moment| moment.is_positive() && *moment <= by);
+        moments.sort();
+        moments.dedup();
+        let mut passed = SignedDuration::ZERO;
+        for moment in moments {
+            self.time.run_ahead(moment - passed);
+            passed = moment;
+            self.use_secrets();
+        }
+        self.time.settle().await;
+    }
+
+    async fn restart(&self, consumer: &str) -> anyhow::Result<()> {
+        for mesh in self.meshes() {
+            mesh.restart(consumer, |by| self.time.pass(by)).await?;
+        }
+        Ok(())
     }
 
     /// The greatest age of a token that was still verified.
@@ -156,12 +199,10 @@ impl Rollout for Restart {
         if let Some(restart) = restart {
             restart();
         }
-        let fleet = self.0.fleets.lock().unwrap().get(context.consumer.as_str()).cloned();
-        if let Some(fleet) = fleet {
-            fleet
-                .restart_one_by_one(|fleet| self.0.drive(fleet))
-                .map_err(|error| Fault::transient(format!("an instance does not start: {error}")))?;
-        }
+        self.0
+            .restart(context.consumer.as_str())
+            .await
+            .map_err(|error| Fault::transient(format!("an instance does not start: {error}")))?;
         Ok(json!({ "generation": context.generation }))
     }
 

@@ -1,5 +1,4 @@
 //! Every secret of the example policies below, through creation and one whole rotation.
-//! The autonomous coding dashboard's is not among them.
 //!
 //! What the examples say of values, names and consumers stays. Stores become the
 //! strict fake and a file of the test, waits become seconds, and rollouts, checks and
@@ -21,7 +20,7 @@ use serde_json::{Value, json};
 use crate::support::{SystemRandom, World};
 use crate::{consumers, postgres};
 
-fn example(name: &str) -> Policy {
+pub(crate) fn example(name: &str) -> Policy {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/examples").join(name);
     let bytes = std::fs::read(path).unwrap();
     let loaded = policy::load(&[Piece::from_bytes(name.to_owned(), bytes).unwrap()], &consumers::kinds());
@@ -117,7 +116,7 @@ fn handed_in(secret: &SecretPolicy) -> (SecretValue, Vec<String>) {
         // A format that only the provider can make is told by its length at most.
         let made = format.and_then(|format| format.generate(&mut SystemRandom).ok());
         let text = made.map_or_else(
-            || format!("sk-{}-0123456789abcdef", uuid::Uuid::new_v4()),
+            || format!("sk-{}-{}", uuid::Uuid::new_v4(), uuid::Uuid::new_v4()),
             |made| made.expose().to_owned(),
         );
         all.insert(name.to_string(), text.into());
@@ -167,6 +166,11 @@ async fn every_secret_lives(file: &str) {
     assert!(!policy.secrets.is_empty());
     let first = rotate_all(&world, &policy, 1, &[]).await;
     rotate_all(&world, &policy, 2, &first).await;
+}
+
+#[tokio::test]
+async fn every_secret_of_the_autonomous_coding_dashboard_example_is_created_and_rotated() {
+    every_secret_lives("autonomous-coding-dashboard.toml").await;
 }
 
 #[tokio::test]

@@ -1,13 +1,19 @@
 //! Whole lives of secrets on a real Postgres, with the real engine and adapters.
 
 mod consumers;
+mod mesh;
 mod support;
+mod time;
+mod witness;
 
 mod documents;
+mod emergencies;
 mod env_file;
 mod examples;
+mod interrupted;
 mod operator;
 mod postgres;
+mod runbooks;
 mod signing;
 mod trouble;
 mod vault;

@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use futures::FutureExt as _;
 use jiff::SignedDuration;
 use rota_core::document::{DocumentFormat, get};
 use rota_core::value::SecretValue;
 use rota_fakes::consumer::{Fleet, KeyReader, keys_of_list};
-use rota_fakes::http::Listen;
+use serde_json::{Value, json};
 
 use crate::support::World;
 
-const TOKEN_TTL: SignedDuration = SignedDuration::from_secs(2);
+pub(crate) const TOKEN_TTL: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 const POLICY: &str = r#"
 version = 1
@@ -28,6 +30,11 @@ path = "test/{name}"
 kind = "env-file"
 path = "{folder}/.env"
 
+[store.vault]
+kind = "vault-kv2"
+mount = "secret"
+path = "test/{name}"
+
 [consumer.backend]
 rollout = { kind = "test-fleet" }
 checks = [{ kind = "test-health" }]
@@ -40,18 +47,18 @@ stores = ["{store}"]
 publish = { list = "SESSION_SECRETS" }
 consumers = ["backend"]
 cadence = "90d"
-token_ttl = "2s"
-overlap = "2s"
-healthy = { count = 2, every = "1s" }
+token_ttl = "7d"
+overlap = "7d"
+healthy = { count = 2, every = "1d" }
 "#;
 
-const SECRET: &str = "SESSION_SECRET";
+pub(crate) const SECRET: &str = "SESSION_SECRET";
 const PATH: &str = "test/SESSION_SECRETS";
 
 /// A fleet that signs with the first key of the list and verifies with all.
-struct Signing {
-    world: World,
-    fleet: Arc<Fleet>,
+pub(crate) struct Signing {
+    pub(crate) world: World,
+    pub(crate) fleet: Arc<Fleet>,
     read: KeyReader,
     old: String,
 }
@@ -59,7 +66,14 @@ struct Signing {
 impl Signing {
     /// With a key from before Rota, and a rotation ordered.
     async fn begin(store: &str) -> Self {
-        let world = World::new().await;
+        let signing = Self::adopt(store).await;
+        signing.world.order("rotate", SECRET).await;
+        signing
+    }
+
+    /// With a key from before Rota.
+    pub(crate) async fn adopt(store: &str) -> Self {
+        let world = World::simulated().await;
         let old = "0123456789abcdef".repeat(8);
         let list = format!(r#"["{old}"]"#);
         let read: KeyReader = match store {
@@ -67,6 +81,17 @@ impl Signing {
                 world.aws.create(PATH, &list).unwrap();
                 let aws = Arc::clone(&world.aws);
                 Arc::new(move || keys_of_list(&aws.value(PATH, "AWSCURRENT").unwrap_or_default()))
+            }
+            "vault" => {
+                let vault = Arc::clone(&world.vault);
+                let body = json!({ "data": { "value": list } });
+                vault.admin("POST", &format!("secret/data/{PATH}"), body).await.unwrap();
+                Arc::new(move || {
+                    let path = format!("secret/data/{PATH}");
+                    let read = vault.admin("GET", &path, Value::Null).now_or_never();
+                    let read = read.context("the fake answers at once")??;
+                    keys_of_list(read["data"]["data"]["value"].as_str().unwrap_or_default())
+                })
             }
             _ => {
                 let file = world.write_env_file(&format!("OTHER=untouched\nSESSION_SECRETS='{list}'\n"));
@@ -77,15 +102,13 @@ impl Signing {
                 })
             }
         };
-        let fleet = Fleet::start(3, TOKEN_TTL, Arc::clone(&read), Listen::default()).unwrap();
-        let fleet = world.consumers.run("backend", fleet);
+        let fleet = world.consumers.run(&["backend"], TOKEN_TTL, Arc::clone(&read));
         world.accept(&POLICY.replace("{store}", store)).await;
-        world.order("rotate", SECRET).await;
         Self { world, fleet, read, old }
     }
 
     /// What a new instance reads.
-    fn published(&self) -> Vec<String> {
+    pub(crate) fn published(&self) -> Vec<String> {
         (self.read)().unwrap()
     }
 
@@ -95,7 +118,7 @@ impl Signing {
     }
 
     /// The lists under the labels of Secrets Manager, and how many slots are alive.
-    fn labels(&self) -> (String, String, usize) {
+    pub(crate) fn labels(&self) -> (String, String, usize) {
         let value = |label| self.world.aws.value(PATH, label).unwrap();
         let versions = self.world.aws.versions(PATH);
         let labels: Vec<&String> = versions.iter().flat_map(|version| &version.labels).collect();
@@ -106,7 +129,7 @@ impl Signing {
         (value("AWSCURRENT"), value("AWSPREVIOUS"), slots)
     }
 
-    fn assert_nobody_noticed(&self) {
+    pub(crate) fn assert_nobody_noticed(&self) {
         assert_eq!(self.fleet.failures(), []);
         assert!(self.fleet.verifications() > 50, "{}", self.fleet.verifications());
         let oldest = self.world.consumers.oldest_token();
@@ -115,7 +138,7 @@ impl Signing {
 
     /// Each outcome follows its own intent; effect numbers grow. Returns the steps
     /// that changed something, in order.
-    async fn effects(&self) -> Vec<String> {
+    pub(crate) async fn effects(&self) -> Vec<String> {
         let mut open: Option<(String, i64)> = None;
         let (mut last, mut steps) = (0, Vec::new());
         for (kind, step, effect) in self.world.history(SECRET).await {
@@ -202,10 +225,7 @@ async fn turn_back_at(step: &str, ways_back: &[(&str, &[&str])], effects: &[&str
     assert_eq!(signing.published(), [signing.old.as_str()]);
     assert_eq!(signing.labels().2, 0, "the slots are purged");
     // Tokens from the time of the rollback live on for a while after its end.
-    signing
-        .world
-        .work_until(SECRET, || async { signing.world.consumers.oldest_token() > TOKEN_TTL * 3 / 4 })
-        .await;
+    signing.world.consumers.pass(TOKEN_TTL).await;
     signing.assert_nobody_noticed();
     assert_eq!(signing.effects().await, effects);
 }

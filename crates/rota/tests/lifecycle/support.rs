@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use futures::future::join_all;
 use jiff::SignedDuration;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -29,15 +30,24 @@ use rota_fakes::postgres::{TestDatabase, shared};
 use rota_fakes::secretsmanager::SecretsManagerFake;
 use rota_fakes::vault::VaultFake;
 use rota_postgres::{ConnectSettings, PgJournal, migrate};
+use sqlx::postgres::PgPoolOptions;
 use tokio::sync::OnceCell;
 
 use crate::consumers::{self, Consumers, WithConsumers};
+use crate::time::{self, Time};
 
-/// Every test's database is a copy of this one.
+/// Every test's database is a copy of one of these.
 static MIGRATED: OnceCell<TestDatabase> = OnceCell::const_new();
+static SIMULATED: OnceCell<TestDatabase> = OnceCell::const_new();
 
-/// Nothing in these tests may take longer.
+/// Nothing in these tests may take longer, where time is real.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Nothing in these tests takes more rounds of work, where it is not.
+const ROUNDS: usize = 20_000;
+
+/// What has been due for a moment and still cannot be worked on waits for something else.
+const SHORTEST_STEP: SignedDuration = SignedDuration::from_millis(100);
 
 const REGION: &str = "us-east-1";
 const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
@@ -80,7 +90,8 @@ pub(crate) struct World {
     pub(crate) operator: sqlx::PgPool,
     /// A strict Secrets Manager; stores of its kind in the policy use it.
     pub(crate) aws: Arc<SecretsManagerFake>,
-    _vault: VaultFake,
+    pub(crate) vault: Arc<VaultFake>,
+    pub(crate) time: Arc<Time>,
     /// The services that read the secrets, and the checks of the tests.
     pub(crate) consumers: Arc<Consumers>,
 }
@@ -128,39 +139,67 @@ fn environment(folder: &std::path::Path, aws: AwsEnvironment, vault: &VaultFake)
     }
 }
 
+async fn migrated(simulated: bool) -> TestDatabase {
+    let (template, sql) = if simulated { (&SIMULATED, time::INSTALL) } else { (&MIGRATED, "") };
+    let template = template
+        .get_or_init(|| async {
+            let database = shared().unwrap().fresh_database().await.unwrap();
+            migrate(&ConnectSettings::from_url(database.url()).unwrap()).await.unwrap();
+            database.execute(sql).await.unwrap();
+            database
+        })
+        .await;
+    shared().unwrap().fresh_copy_of(template).await.unwrap()
+}
+
 impl World {
+    /// In real time, with a strict Secrets Manager that checks signatures.
     pub(crate) async fn new() -> Self {
-        let template = MIGRATED
-            .get_or_init(|| async {
-                let database = shared().unwrap().fresh_database().await.unwrap();
-                migrate(&ConnectSettings::from_url(database.url()).unwrap()).await.unwrap();
-                database
-            })
-            .await;
-        let database = shared().unwrap().fresh_copy_of(template).await.unwrap();
+        Self::with(false).await
+    }
+
+    /// In a time of its own.
+    pub(crate) async fn simulated() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(simulated: bool) -> Self {
+        let database = migrated(simulated).await;
         let settings = ConnectSettings::from_url(database.url()).unwrap().max_connections(4);
         let pool = settings.act_as("rota_daemon").connect().await.unwrap();
+        let operator = PgPoolOptions::new().max_connections(3).connect(database.url()).await.unwrap();
+        let time = Arc::new(Time::new(simulated.then(|| operator.clone())));
+        let listen = || Listen { clock: time.clock.clone(), ..Listen::default() };
         let folder = tempfile::tempdir().unwrap();
-        let aws = SecretsManagerFake::start(REGION, Listen::default()).unwrap();
-        aws.add_key(KEY_ID, KEY);
-        let vault = VaultFake::start(Listen::default()).unwrap();
+        let aws = SecretsManagerFake::start(REGION, listen()).unwrap();
+        if !simulated {
+            // A signature is made in real time and would be too old.
+            aws.add_key(KEY_ID, KEY);
+        }
+        let vault = VaultFake::start(listen()).unwrap();
         let catalog = Catalog::new(environment(folder.path(), aws_at(&aws.url()).await, &vault));
-        let consumers = Arc::new(Consumers::default());
+        let consumers = Arc::new(Consumers::new(Arc::clone(&time)));
         Self {
             journal: Arc::new(PgJournal::new(pool)),
             adapters: Arc::new(WithConsumers::new(catalog, Arc::clone(&consumers))),
             aws: Arc::new(aws),
-            _vault: vault,
+            vault: Arc::new(vault),
+            time,
             consumers,
-            operator: sqlx::PgPool::connect(database.url()).await.unwrap(),
+            operator,
             _database: database,
             folder,
         }
     }
 
     pub(crate) fn engine(&self, holder: &str) -> Engine {
+        self.engine_on(Arc::clone(&self.journal) as Arc<dyn Journal>, holder)
+    }
+
+    /// A process that sees the journal as `journal` shows it.
+    pub(crate) fn engine_on(&self, journal: Arc<dyn Journal>, holder: &str) -> Engine {
         Engine::new(
-            Arc::clone(&self.journal) as Arc<dyn Journal>,
+            journal,
             Arc::clone(&self.adapters),
             Arc::new(RealClock::new()),
             Arc::new(Mutex::new(SystemRandom)),
@@ -218,26 +257,39 @@ impl World {
         sqlx::query_scalar(sql).bind(secret).bind(phase).fetch_one(&self.operator).await.unwrap()
     }
 
-    /// Works until `enough` says so. The machine's own waits (overlap, `token_ttl`) are
-    /// real here, so they are short; a pause until the next look is cut short.
-    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+    /// Works until `enough` says so.
     pub(crate) async fn work_until<F: Future<Output = bool>>(&self, secret: &str, enough: impl Fn() -> F) {
-        let engine = self.engine("test");
+        self.work_with(&[&self.engine("test")], secret, enough).await;
+    }
+
+    /// Lets all `engines` work at once until `enough` says so. Where time is real, so are
+    /// the machine's own waits (overlap, `token_ttl`), which are short then; a pause until
+    /// the next look is cut short. Where it is simulated, it moves on to the next thing
+    /// that somebody waits for.
+    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+    pub(crate) async fn work_with<F: Future<Output = bool>>(
+        &self,
+        engines: &[&Engine],
+        secret: &str,
+        enough: impl Fn() -> F,
+    ) {
         let started = Instant::now();
-        while !enough().await {
-            engine.open_due().await.unwrap();
-            let mut moved = false;
-            // One claim at a time: `enough` sees every point where a rotation waits.
-            moved |= engine.drive_one().await.unwrap().is_some();
-            if !enough().await {
-                moved |= engine.drive_rollout().await.unwrap().is_some();
+        for round in 0.. {
+            if enough().await {
+                return;
             }
-            engine.remind().await.unwrap();
+            let moved = join_all(engines.iter().map(|engine| self.round(engine, &enough))).await;
             self.consumers.use_secrets();
-            if started.elapsed() > LIMIT {
+            let too_long = if self.time.is_simulated() { round > ROUNDS } else { started.elapsed() > LIMIT };
+            if too_long {
                 panic!("{secret} does not move: {}", self.state(secret).await);
             }
-            if !moved {
+            if moved.contains(&true) {
+                continue;
+            }
+            if self.time.is_simulated() {
+                self.pass_to_the_next_thing().await;
+            } else {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 self.look_again().await;
             }
@@ -266,6 +318,33 @@ impl World {
             }
         }
         deaths
+    }
+
+    /// One claim at a time: `enough` sees every point where a rotation waits.
+    async fn round<F: Future<Output = bool>>(&self, engine: &Engine, enough: &impl Fn() -> F) -> bool {
+        engine.open_due().await.unwrap();
+        let mut moved = engine.drive_one().await.unwrap().is_some();
+        if !enough().await {
+            moved |= engine.drive_rollout().await.unwrap().is_some();
+        }
+        engine.remind().await.unwrap();
+        moved
+    }
+
+    /// Lets time pass until a rotation or a rollout wakes, a lease lapses or a secret is due.
+    pub(crate) async fn pass_to_the_next_thing(&self) {
+        let sql = "SELECT (extract(epoch FROM min(at) - clock_timestamp()) * 1e6)::bigint FROM ( \
+            SELECT greatest(wake_at, lease_until) FROM rota.rotations WHERE ended_at IS NULL \
+            UNION ALL SELECT greatest(wake_at, lease_until) FROM rota.rollouts r WHERE ended_at IS NULL \
+                AND (state <> 'requested' OR NOT EXISTS (SELECT FROM rota.rollouts o \
+                    WHERE o.consumer = r.consumer AND o.state IN ('starting', 'begun'))) \
+            UNION ALL SELECT starts_at FROM rota.secrets s WHERE removed_at IS NULL AND blocked_by IS NULL \
+                AND NOT EXISTS (SELECT FROM rota.rotations r WHERE r.secret = s.id AND r.ended_at IS NULL) \
+            UNION ALL SELECT not_before FROM rota.orders WHERE handled_at IS NULL \
+        ) AS next (at)";
+        let next: Option<i64> = sqlx::query_scalar(sql).fetch_one(&self.operator).await.unwrap();
+        let next = SignedDuration::from_micros(next.expect("nobody waits for anything"));
+        self.consumers.pass(next.max(SHORTEST_STEP)).await;
     }
 
     /// Ends every pause until the next look; what a look finds decides as always.
@@ -330,5 +409,18 @@ impl World {
             LATERAL (SELECT convert_from(h.canonical, 'UTF8')::jsonb -> 'entry' AS b) AS body \
             WHERE chain = 'secret:' || $1 ORDER BY seq";
         sqlx::query_as(sql).bind(secret).fetch_all(&self.operator).await.unwrap()
+    }
+
+    /// Every chain counts without a gap, each row names the hash of the one before it,
+    /// and has the hash of its own bytes: computed by the database, not by Rota.
+    pub(crate) async fn assert_history_has_no_hole(&self) {
+        let sql = "SELECT count(*) FILTER (WHERE ok), count(*) FROM (SELECT \
+                hash = sha256(canonical) \
+                AND seq = row_number() OVER chain \
+                AND prev_hash = coalesce(lag(hash) OVER chain, decode(repeat('00', 32), 'hex')) AS ok \
+            FROM rota.rotation_history WINDOW chain AS (PARTITION BY chain ORDER BY seq)) AS rows";
+        let (whole, all): (i64, i64) = sqlx::query_as(sql).fetch_one(&self.operator).await.unwrap();
+        assert!(all > 0, "there is no history");
+        assert_eq!(whole, all, "{} rows of history do not follow", all - whole);
     }
 }
