@@ -37,7 +37,7 @@ const PATH: &str = "test/COOKIE_SECRETS";
 const OLD: &str = r#"["0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"]"#;
 
 async fn adopted() -> World {
-    let world = World::new().await;
+    let world = World::simulated().await;
     world.aws.create(PATH, OLD).unwrap();
     world.accept(POLICY).await;
     world
@@ -57,7 +57,7 @@ fn write_by_hand(world: &World, text: &str, label: &str) {
 
 #[tokio::test]
 async fn a_due_secret_that_does_not_exist_is_not_created_behind_peoples_backs() {
-    let world = World::new().await;
+    let world = World::simulated().await;
     world.accept(POLICY).await;
     let sql = "SELECT rota.order_adopt($1, now() - interval '200 days', now() - interval '1 day', \
         now() - interval '2 days', 'because', 'a test')";
@@ -113,7 +113,7 @@ async fn a_write_of_somebody_else_in_the_middle_is_held_and_not_overwritten() {
 
 #[tokio::test]
 async fn an_older_value_that_leaked_is_withdrawn_without_waiting_for_the_overlap() {
-    let world = World::new().await;
+    let world = World::simulated().await;
     world.aws.create(PATH, OLD).unwrap();
     world.accept(&POLICY.replace(r#"overlap = "1s""#, r#"overlap = "7d""#)).await;
     world.order("rotate", SECRET).await;
