@@ -81,6 +81,17 @@ impl Reports {
         query.fetch_one(self.pool()).await.doing("reading this login's name")
     }
 
+    /// How many sessions of that name there are at this database, whoever's they are.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn sessions(&self, application_name: &str) -> Result<i64, Fault> {
+        let sql = "SELECT count(*) FROM pg_stat_activity \
+            WHERE datname = current_database() AND application_name = $1";
+        let query = sqlx::query_scalar(sql).bind(application_name);
+        query.fetch_one(self.pool()).await.doing("looking for sessions")
+    }
+
     /// The policy that all daemons act on; `None` before the first one.
     ///
     /// # Errors

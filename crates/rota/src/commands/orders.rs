@@ -33,26 +33,26 @@ const NEEDS: [Right; 2] = [Right::Order, Right::Read];
 const BOTH: &str = "both";
 
 pub(super) async fn rotate(context: &Context, order: &Rotate) -> Outcome {
-    let (orders, secret) = prepare(context, &order.name).await?;
+    let (database, secret) = prepare(context, &order.name).await?;
     forbidden(&secret, order.emergency, &OrderKind::Rotate)?;
     let Some(suspect) = order.suspect.as_deref().filter(|_| order.emergency) else {
         let asked = asked(&order.consent, None)?;
-        return give(context, &orders, &order.name, &OrderKind::Rotate, &asked).await;
+        return give(context, &database, &order.name, &OrderKind::Rotate, &asked).await;
     };
     let suspect = suspected(&secret, suspect)?;
     let plan = emergency_plan(&secret, suspect);
     let asked = confirmed(&order.consent, &secret, &plan)?;
-    give(context, &orders, &order.name, &OrderKind::Emergency { suspect }, &asked).await
+    give(context, &database, &order.name, &OrderKind::Emergency { suspect }, &asked).await
 }
 
 pub(super) async fn simple(context: &Context, kind: OrderKind, order: &Order) -> Outcome {
-    let (orders, secret) = prepare(context, &order.name).await?;
+    let (database, secret) = prepare(context, &order.name).await?;
     forbidden(&secret, false, &kind)?;
     let asked = match danger(&kind, &secret) {
         Some(plan) => confirmed(&order.consent, &secret, &plan)?,
         None => asked(&order.consent, None)?,
     };
-    give(context, &orders, &order.name, &kind, &asked).await
+    give(context, &database, &order.name, &kind, &asked).await
 }
 
 /// Refuses what the daemon would refuse, while the person is still there to hear why.
@@ -152,9 +152,7 @@ fn adoption(entry: &PolicyEntry, order: &Adopt, now: Timestamp) -> Result<Adopti
 }
 
 pub(super) async fn reconcile(context: &Context, order: &Reconcile) -> Outcome {
-    let pool = context.connect(WHO, &NEEDS).await?;
-    let (orders, reports) = (Orders::new(pool.clone()), Reports::new(pool));
-    let secret = look(&reports, &order.name).await?;
+    let ((orders, reports), secret) = prepare(context, &order.name).await?;
     if secret.blocked_by.is_none() && secret.orphans == 0 {
         let why = format!("nothing of {} waits to be reconciled", order.name);
         return Err(Failure::new(Exit::Refused, why).hint(format!("see `rota status {}`", order.name)));
@@ -183,10 +181,11 @@ pub(super) async fn reconcile(context: &Context, order: &Reconcile) -> Outcome {
 }
 
 /// Connects, and looks whether the secret exists and how it is.
-async fn prepare(context: &Context, name: &SecretId) -> Result<(Orders, Secret), Failure> {
+async fn prepare(context: &Context, name: &SecretId) -> Result<((Orders, Reports), Secret), Failure> {
     let pool = context.connect(WHO, &NEEDS).await?;
-    let secret = look(&Reports::new(pool.clone()), name).await?;
-    Ok((Orders::new(pool), secret))
+    let (orders, reports) = (Orders::new(pool.clone()), Reports::new(pool));
+    let secret = look(&reports, name).await?;
+    Ok(((orders, reports), secret))
 }
 
 async fn look(reports: &Reports, name: &SecretId) -> Result<Secret, Failure> {
@@ -266,20 +265,36 @@ fn emergency_plan(secret: &Secret, suspect: Option<Suspect>) -> String {
     )
 }
 
+/// Said where nobody is there to carry something out.
+pub(super) const NO_DAEMON: &str =
+    "but no daemon is connected to the state database now: start one with `rota serve`";
+
+/// Whether any daemon has a session at the state database.
+pub(super) async fn daemon_connected(reports: &Reports) -> Result<bool, Failure> {
+    Ok(reports.sessions(crate::serve::WHO).await? > 0)
+}
+
 async fn give(
     context: &Context,
-    orders: &Orders,
+    (orders, reports): &(Orders, Reports),
     name: &SecretId,
     kind: &OrderKind,
     asked: &Asked,
 ) -> Outcome {
     let order = orders.give(name, kind, asked).await?;
+    let connected = daemon_connected(reports).await?;
     let out = context.output;
     if out.json {
-        out.document(&json!({ "order": order, "secret": name, "kind": kind, "by": asked.given_name }))?;
-    } else {
-        out.line(format!("order {} given; the daemon carries it out", order.0))?;
+        out.document(&json!({
+            "order": order, "secret": name, "kind": kind, "by": asked.given_name, "daemon_connected": connected,
+        }))?;
+        return Ok(Exit::Success);
+    }
+    out.line(format!("order {} given; the daemon carries it out", order.0))?;
+    if connected {
         out.note(format!("follow it with `rota status {name} --watch`"));
+    } else {
+        out.note(NO_DAEMON);
     }
     Ok(Exit::Success)
 }

@@ -8,11 +8,11 @@ use rota_core::fault::Fault;
 use rota_core::policy::model::PolicyEntry;
 use rota_core::value::{Bundle, SecretValue};
 use rota_engine::ports::{Slot, SlotRole};
-use rota_postgres::{Asked, Orders, Submission};
+use rota_postgres::{Asked, Orders, Reports, Submission};
 use serde_json::json;
 
 use super::Context;
-use super::orders::given_name;
+use super::orders::{NO_DAEMON, daemon_connected, given_name};
 use crate::cli::Submit;
 use crate::database::Right;
 use crate::exit::{Exit, Failure, Outcome};
@@ -26,7 +26,8 @@ const REVOKE: &str = "revoke the key that you made at the provider: nothing uses
 
 pub(super) async fn run(context: &Context, submit: &Submit) -> Outcome {
     let configuration = context.configuration(&[])?;
-    let orders = Orders::new(context.connect(WHO, &[Right::Order]).await?);
+    let pool = context.connect(WHO, &[Right::Order]).await?;
+    let (orders, reports) = (Orders::new(pool.clone()), Reports::new(pool));
     let asked = Asked {
         given_name: given_name(submit.by.name.as_deref())?,
         reason: "handed in with rota submit".to_owned(),
@@ -50,7 +51,11 @@ pub(super) async fn run(context: &Context, submit: &Submit) -> Outcome {
         out.document(&json!({ "secret": submit.name, "rotation": submission.rotation, "submitted": true }))?;
     } else {
         out.line(format!("the value of {} is in its slot; the daemon proves and publishes it", submit.name))?;
-        out.note(format!("follow it with `rota status {} --watch`", submit.name));
+        if daemon_connected(&reports).await? {
+            out.note(format!("follow it with `rota status {} --watch`", submit.name));
+        } else {
+            out.note(NO_DAEMON);
+        }
     }
     Ok(Exit::Success)
 }

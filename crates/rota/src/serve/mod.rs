@@ -35,7 +35,7 @@ use wake::{Scheduler, Wake};
 use work::Crew;
 
 /// What `pg_stat_activity` shows.
-const WHO: &str = "rota serve";
+pub(crate) const WHO: &str = "rota serve";
 
 /// The longest that one call of an adapter may take, as a part of the lease: three of
 /// them and the record of an outcome fit.

@@ -9,7 +9,7 @@ use rota_fakes::http::{Effect, Fault, Listen};
 use rota_fakes::secretsmanager::SecretsManagerFake;
 
 use crate::support::finish;
-use crate::world::{Login, POLICY, World};
+use crate::world::{Daemon, Login, POLICY, World};
 
 const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const KEY: &str = "hunter2-hunter2-hunter2-hunter2-hunter2a";
@@ -137,6 +137,34 @@ async fn a_second_daemon_on_the_same_address_says_so_at_once() {
     let mut second = world.command(Login::Daemon, &["serve", "--listen", &daemon.address()]);
     let ran = finish(second.env("ROTA__POLICY__SOURCE", "policy.toml").output().unwrap());
     assert!(ran.code == 1 && ran.stderr.contains("is another rota running?"), "{} {}", ran.code, ran.stderr);
+}
+
+#[tokio::test]
+async fn a_database_without_the_schema_is_refused_and_migrated_when_asked() {
+    let world = World::new().await;
+    let empty = world.database.endpoint().fresh_database().await.unwrap();
+    let serve = |arguments: &[&str]| {
+        let mut command = world.daemon_command();
+        command.args(arguments).env("ROTA__DATABASE__URL", empty.url());
+        command
+    };
+    let refused = finish(serve(&[]).output().unwrap());
+    assert!(
+        refused.code == 3 && refused.stderr.contains("rota migrate"),
+        "{} {}",
+        refused.code,
+        refused.stderr
+    );
+    let daemon = Daemon::spawn(serve(&["--migrate"]));
+    daemon.wait_for("/readyz", "\"ready\":true");
+    let other = world.database.endpoint().url_of("absent");
+    let absent = finish(serve(&[]).env("ROTA__DATABASE__URL", other).output().unwrap());
+    assert!(
+        absent.code == 3 && absent.stderr.contains("create the database"),
+        "{} {}",
+        absent.code,
+        absent.stderr
+    );
 }
 
 /// Reads one message of the frontend after its type (PostgreSQL, "Message Formats").

@@ -175,8 +175,7 @@ async fn an_emergency_names_what_leaked_and_passes_the_overlap() {
 #[tokio::test]
 async fn a_secret_is_adopted_with_its_age_by_the_accepted_policy() {
     let world = World::new().await;
-    let daemon = world.daemon();
-    drop(daemon);
+    drop(world.daemon());
     let ran = world.ok(&["adopt", "SLOW", "--due", "2100-01-15", "--json"]).json();
     assert_eq!(ran["next_due"], "2100-01-15T00:00:00Z");
     assert_eq!(world.status("SLOW")["next_due_at"], "2100-01-15T00:00:00Z");
@@ -282,4 +281,22 @@ async fn a_removed_secret_is_not_rotated() {
     let ran = world.run(Login::Operator, &["rotate", "PROVIDER_KEY", "--reason", "x"]);
     assert!(ran.code == 5 && ran.stderr.contains("no longer in the policy"), "{}", ran.stderr);
     assert!(world.run(Login::Auditor, &["history", "PROVIDER_KEY"]).code == 0, "its history stays");
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_is_there_to_carry_out_says_so() {
+    let world = World::new().await;
+    let mut daemon = world.daemon();
+    assert_eq!(world.ok(&["rotate", "SLOW", "--reason", "x", "--json"]).json()["daemon_connected"], true);
+    world.wait_for_step("SLOW", "watch");
+    daemon.terminate();
+    assert_eq!(daemon.ended(), Some(0));
+    let held = world.ok(&["hold", "SLOW", "--reason", "x"]);
+    assert!(
+        held.stderr.contains("no daemon is connected") && held.stderr.contains("rota serve"),
+        "{}",
+        held.stderr
+    );
+    let _next = world.daemon();
+    world.wait("SLOW", "held", |status| !status["held"].is_null());
 }

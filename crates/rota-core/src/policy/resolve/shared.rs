@@ -249,6 +249,12 @@ fn store_path(
         let message = format!("one file of `{name}` holds all names, and its path has a hole `{{name}}`");
         findings
             .push(Finding::new(&rules::BAD_TEMPLATE, at.span, message).help("write the path of one file"));
+    } else if one_document && !at.value.to_string().starts_with('/') {
+        let message = format!("the path of store `{name}` does not begin at the root");
+        findings.push(
+            Finding::new(&rules::BAD_TEMPLATE, at.span, message)
+                .help("write all of it, such as `/srv/acd/.env`: the daemon's folder is not yours"),
+        );
     } else if let Err(error) = at.value.fill_path(&BTreeMap::from([("name", "NAME")])) {
         let why = match error {
             FillError::Path(why) => why.to_owned(),

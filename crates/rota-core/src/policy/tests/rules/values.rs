@@ -205,6 +205,8 @@ fn a_file_holds_all_names() {
        |        ^^^^^^^^^^^^^^^^^^^^^
        = help: write the path of one file
     "#);
+    let relative = rule("P056", &file("path = \"srv/acd/.env\"\n"));
+    assert!(relative.contains("the path of store `file` does not begin at the root"), "{relative}");
     assert_snapshot!(rule("P012", &file("")), @r#"
     error[P012]: `file` does not say where its file is
       --> policy.toml:16:8
