@@ -1,9 +1,9 @@
 //! The words of notices: what happened, what it means now, what comes next, what to run.
 
 use jiff::{SignedDuration, Timestamp};
-use rota_core::policy::model::{Priority, SecretPolicy};
+use rota_core::policy::model::{OnFailure, Priority, SecretPolicy};
 use rota_core::rotation::{
-    Cause, Event, Haste, HoldReason, List, Outcome, Phase, Rotation, Source, State, Step, Suspect,
+    Cause, Event, Haste, HoldReason, List, Outcome, Phase, Rotation, Source, State, Step, Suspect, Verdict,
     can_roll_back,
 };
 
@@ -201,20 +201,24 @@ fn waiting_for_person(
     })
 }
 
+/// The first round that is not healthy: a check failed, or could not be read.
 pub(crate) fn check_failed(
     rotation: &Rotation,
     secret: &SecretPolicy,
+    verdict: Verdict,
     detail: &str,
     now: Timestamp,
 ) -> Notice {
     debug_assert_eq!(rotation.phase(), Phase::Monitor);
-    let next = format!(
-        "the watch goes on; after {} failures in a row the rotation is held or rolled back",
-        secret.healthy.failures
-    );
+    let limit = secret.healthy.failures;
+    let (what, end) = match (verdict, secret.on_failure) {
+        (Verdict::Unknown, _) => ("could not be read", "such rounds in a row the rotation is held"),
+        (_, OnFailure::Hold) => ("failed", "failures in a row the rotation is held"),
+        (_, OnFailure::Rollback) => ("failed", "failures in a row the rotation is rolled back"),
+    };
     Notice {
-        what: format!("A check failed after {} was promoted: {detail}", secret.id),
-        next,
+        what: format!("A check {what} after {} was promoted: {detail}", secret.id),
+        next: format!("the watch goes on; after {limit} {end}"),
         command: Some(format!("rota rollback {} --reason ...", secret.id)),
         ..base(rotation, secret, NoticeKind::CheckFailed, now)
     }

@@ -103,7 +103,7 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::CheckFailed,
                 "A check failed after JWT_SECRET was promoted: backend/http: answered 503, expected 200",
                 both,
-                "the watch goes on; after 3 failures in a row the rotation is held or rolled back",
+                "the watch goes on; after 3 failures in a row the rotation is held",
                 "rota rollback JWT_SECRET --reason ...",
             ),
         ),

@@ -198,6 +198,11 @@ fn watch(rotation: &Rotation, policy: &SecretPolicy, now: Timestamp) -> Decision
         let detail = format!("{} unhealthy observations in a row", watch.failures_in_row);
         return turn_back_or_hold(rotation, policy, HoldReason::Unhealthy { detail });
     }
+    if watch.unread_in_row >= policy.healthy.failures {
+        // Nothing was seen to be wrong with the new value: going back helps nobody.
+        let detail = format!("{} rounds in a row gave no answer", watch.unread_in_row);
+        return Decision::Hold(HoldReason::Unread { detail });
+    }
     if watched_enough(rotation, policy) {
         return Decision::Conclude(Done::Plain);
     }
@@ -224,6 +229,7 @@ pub fn overlap(rotation: &Rotation, policy: &SecretPolicy) -> SignedDuration {
 fn watched_enough(rotation: &Rotation, policy: &SecretPolicy) -> bool {
     let watch = &rotation.facts.watch;
     watch.failures_in_row == 0
+        && watch.unread_in_row == 0
         && watch.healthy >= policy.healthy.count
         && watch.observed >= overlap(rotation, policy)
 }

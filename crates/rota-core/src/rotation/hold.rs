@@ -17,6 +17,8 @@ pub enum HoldReason {
     DeadlinePassed { step: Step, waiting: Option<String> },
     /// Checks failed while both values stood.
     Unhealthy { detail: String },
+    /// Checks could not be read while both values stood.
+    Unread { detail: String },
     /// A consumer's rollout failed, or put the old definition back.
     RolloutFailed { consumer: String, detail: String },
     /// The target refuses the new value, or still accepts the old one.
@@ -45,6 +47,7 @@ impl HoldReason {
             }
             Self::DeadlinePassed { step, waiting: None } => format!("{step} took longer than it may"),
             Self::Unhealthy { detail } => format!("checks failed: {detail}"),
+            Self::Unread { detail } => format!("checks cannot be read: {detail}"),
             Self::RolloutFailed { consumer, detail } => format!("the rollout of {consumer} failed: {detail}"),
             Self::ProofFailed { step, detail } => format!("{step} failed: {detail}"),
             Self::ValueMissing { detail } => format!("a value is missing: {detail}"),
@@ -72,6 +75,7 @@ impl HoldReason {
             | Self::Foreign { .. }
             | Self::DeadlinePassed { .. }
             | Self::Unhealthy { .. }
+            | Self::Unread { .. }
             | Self::RolloutFailed { .. }
             | Self::ProofFailed { .. }
             | Self::ValueMissing { .. }

@@ -17,7 +17,7 @@ pub use decide::{Decision, Evidence, RolloutEvidence, decide, overlap};
 pub use hold::HoldReason;
 pub use state::{
     Attempt, Cause, Facts, Haste, Intent, Order, Outcome, Publication, Rotation, Shape, Source, State,
-    Suspect, Watch,
+    Suspect, Verdict, Watch,
 };
 pub use step::{List, Nature, Phase, Step};
 pub use transition::{

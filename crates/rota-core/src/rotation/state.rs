@@ -194,12 +194,26 @@ pub struct Publication {
     pub refs: BTreeMap<StoreId, BTreeMap<String, VersionRef>>,
 }
 
+/// What a look at a consumer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Healthy,
+    Unhealthy,
+    /// Could not be read, or there is no data. Never passes a gate.
+    Unknown,
+}
+
 /// The observations since promotion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Watch {
     pub healthy: u32,
+    /// Unhealthy rounds since the last healthy one; one that could not be read is passed over.
     pub failures_in_row: u32,
-    /// Time in which observations were made.
+    /// Rounds in a row that could not be read.
+    #[serde(default)]
+    pub unread_in_row: u32,
+    /// Time that was observed and found healthy: it ended in a healthy round.
     pub observed: SignedDuration,
     pub last_at: Option<Timestamp>,
 }

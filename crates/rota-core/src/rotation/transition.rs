@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff;
 use super::hold::HoldReason;
 use super::plan;
-use super::state::{Attempt, Haste, Intent, Outcome, Publication, Rotation, State, Suspect, Watch};
+use super::state::{Attempt, Haste, Intent, Outcome, Publication, Rotation, State, Suspect, Verdict, Watch};
 use super::step::{List, Nature, Step};
 use crate::fault::Fault;
 use crate::id::VersionRef;
@@ -38,9 +38,9 @@ pub enum Event {
         until: Timestamp,
         why: String,
     },
-    /// One round of checks since promotion.
+    /// One round of checks since promotion; `counted` is the time since the round before.
     Observed {
-        healthy: bool,
+        verdict: Verdict,
         counted: SignedDuration,
         detail: String,
     },
@@ -140,7 +140,7 @@ pub fn apply(rotation: Rotation, event: Event, now: Timestamp) -> Result<Rotatio
         Event::Done { done } => finished(rotation, done, now),
         Event::Failed { fault } => failed(rotation, fault, now),
         Event::Waited { until, why } => waited(rotation, until, why),
-        Event::Observed { healthy, counted, detail: _ } => observed(rotation, healthy, counted, now),
+        Event::Observed { verdict, counted, detail: _ } => observed(rotation, verdict, counted, now),
         Event::EvidenceAged => evidence_aged(rotation, now),
         Event::Held { reason } => held(rotation, reason, now),
         Event::RolledBack { .. } => rolled_back(rotation, now),
@@ -285,7 +285,7 @@ fn waited(mut rotation: Rotation, until: Timestamp, why: String) -> Result<Rotat
 
 fn observed(
     mut rotation: Rotation,
-    healthy: bool,
+    verdict: Verdict,
     counted: SignedDuration,
     now: Timestamp,
 ) -> Result<Rotation, IllegalEvent> {
@@ -295,13 +295,20 @@ fn observed(
     }
     attempt.failures = 0;
     let watch = &mut rotation.facts.watch;
-    if healthy {
-        watch.healthy += 1;
-        watch.failures_in_row = 0;
-    } else {
-        watch.failures_in_row += 1;
+    match verdict {
+        Verdict::Healthy => {
+            watch.healthy = watch.healthy.saturating_add(1);
+            watch.failures_in_row = 0;
+            watch.unread_in_row = 0;
+            watch.observed = watch.observed.saturating_add(counted);
+        }
+        Verdict::Unhealthy => {
+            watch.failures_in_row = watch.failures_in_row.saturating_add(1);
+            watch.unread_in_row = 0;
+        }
+        // Says nothing about the value: neither for it nor against it.
+        Verdict::Unknown => watch.unread_in_row = watch.unread_in_row.saturating_add(1),
     }
-    watch.observed = watch.observed.saturating_add(counted);
     watch.last_at = Some(now);
     Ok(rotation)
 }
@@ -334,6 +341,7 @@ fn resumed(mut rotation: Rotation, now: Timestamp) -> Result<Rotation, IllegalEv
     facts.evidence_after = Some(now);
     facts.watch.healthy = 0;
     facts.watch.failures_in_row = 0;
+    facts.watch.unread_in_row = 0;
     facts.idle_at = None;
     if let Some(rollout) = rollout {
         // Everybody has to be made to read anew, and the overlap counts from there.

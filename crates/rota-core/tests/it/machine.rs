@@ -9,7 +9,7 @@ use rota_core::id::{EffectNo, RotationId, SecretId, VersionRef};
 use rota_core::policy::model::HookPoint;
 use rota_core::rotation::{
     Cause, Done, Event, Haste, HoldReason, Intent, List, Nature, Order, Outcome, Phase, Publication,
-    Rotation, Shape, Source, State, Step, Suspect, apply, can_roll_back, plan,
+    Rotation, Shape, Source, State, Step, Suspect, Verdict, apply, can_roll_back, plan,
 };
 use uuid::Uuid;
 
@@ -276,7 +276,14 @@ fn events() -> Vec<(&'static str, Event)> {
         ("failed (passing)", Event::Failed { fault: Fault::transient("x") }),
         ("failed (permanent)", Event::Failed { fault: Fault::denied("x") }),
         ("waited", Event::Waited { until: NOW, why: "x".to_owned() }),
-        ("observed", Event::Observed { healthy: true, counted: SignedDuration::ZERO, detail: String::new() }),
+        (
+            "observed",
+            Event::Observed {
+                verdict: Verdict::Healthy,
+                counted: SignedDuration::ZERO,
+                detail: String::new(),
+            },
+        ),
         ("evidence aged", Event::EvidenceAged),
         ("baseline taken", Event::BaselineTaken { readings: BTreeMap::new() }),
         ("held", Event::Held { reason: HoldReason::Asked { by, reason } }),

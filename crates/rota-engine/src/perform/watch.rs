@@ -29,23 +29,43 @@ pub(super) async fn round(session: &mut Session<'_>) -> Result<(), Halt> {
             format!("{consumer}/{}: {}", observation.check, observation.reading.detail)
         })
         .collect();
-    let healthy = bad.is_empty() || !session.engine.stands(Guard::UnhealthyIsNotHealthy);
+    let verdict = if session.engine.stands(Guard::UnhealthyIsNotHealthy) {
+        of_all(&observations)
+    } else {
+        Verdict::Healthy
+    };
     let now = session.now();
     let watch = &session.rotation().facts.watch;
-    let first_failure = !healthy && watch.failures_in_row == 0;
+    let first_failure = match verdict {
+        Verdict::Healthy => false,
+        Verdict::Unhealthy => watch.failures_in_row == 0,
+        Verdict::Unknown => watch.unread_in_row == 0,
+    };
     let limit = session.secret().healthy.every * COUNTED_INTERVALS;
     let counted = watch.last_at.map_or(SignedDuration::ZERO, |last| now.duration_since(last).min(limit));
     let detail = bad.join("; ");
     let notices = first_failure
-        .then(|| notice::check_failed(session.rotation(), session.secret(), &detail, now))
+        .then(|| notice::check_failed(session.rotation(), session.secret(), verdict, &detail, now))
         .into_iter();
-    let event = Event::Observed { healthy, counted: counted.max(SignedDuration::ZERO), detail };
+    let event = Event::Observed { verdict, counted: counted.max(SignedDuration::ZERO), detail };
     session
         .advance(event, json!(null), |record| {
             record.observations = observations;
             record.notices.extend(notices);
         })
         .await
+}
+
+/// One consumer that is seen to suffer counts, whatever of the others can be read.
+fn of_all(observations: &[Observation]) -> Verdict {
+    let any = |verdict| observations.iter().any(|observation| observation.reading.verdict == verdict);
+    if any(Verdict::Unhealthy) {
+        Verdict::Unhealthy
+    } else if any(Verdict::Unknown) {
+        Verdict::Unknown
+    } else {
+        Verdict::Healthy
+    }
 }
 
 async fn observe(session: &mut Session<'_>) -> Result<Vec<Observation>, Halt> {

@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rota_core::fault::Fault;
+pub use rota_core::rotation::Verdict;
 use rota_core::value::SecretValue;
 use serde::{Deserialize, Serialize};
 
@@ -22,15 +23,6 @@ pub struct Reading {
     pub value: Option<f64>,
     /// What was seen, in words; never a body and never a value.
     pub detail: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    Healthy,
-    Unhealthy,
-    /// Could not be read, or there is no data. Never passes a gate.
-    Unknown,
 }
 
 /// How we know that a consumer is well.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::{SecretId, StoreId};
-use rota_core::rotation::{HoldReason, Outcome, State, Step, Suspect};
+use rota_core::rotation::{HoldReason, Outcome, State, Step, Suspect, Watch};
 use rota_engine::ports::{Clock, OrderKind, RolloutState, TAKEN_OVER};
 use rota_engine::test_support::{Call, Disturbance, FakeKind, Form, Guards, Scenario, SecretPlan, Style};
 use rota_sim::sim::Sim;
@@ -17,15 +17,15 @@ fn start() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
 }
 
-fn shape(name: &str) -> SecretPlan {
+pub(crate) fn shape(name: &str) -> SecretPlan {
     SecretPlan::every_shape().into_iter().find(|(shape, _)| *shape == name).unwrap().1
 }
 
 /// One secret in a world of its own.
-struct World {
-    sim: Sim,
-    secret: SecretId,
-    holds: Vec<HoldReason>,
+pub(crate) struct World {
+    pub(crate) sim: Sim,
+    pub(crate) secret: SecretId,
+    pub(crate) holds: Vec<HoldReason>,
 }
 
 impl World {
@@ -34,7 +34,7 @@ impl World {
         Self { sim: Sim::new(scenario, replicas, 1, false), secret, holds: Vec::new() }
     }
 
-    fn rotating(plan: SecretPlan) -> Self {
+    pub(crate) fn rotating(plan: SecretPlan) -> Self {
         let mut world = Self::of(Scenario::of(plan, 1, Guards::default(), start()).unwrap(), 1);
         world.sim.order(&world.secret, OrderKind::Rotate);
         world
@@ -47,12 +47,12 @@ impl World {
             .look(|tables| tables.latest(&self.secret).map(|row| row.rotation.state.clone()))
     }
 
-    fn step(&self) -> Option<Step> {
+    pub(crate) fn step(&self) -> Option<Step> {
         self.sim.scenario.journal.look(|tables| tables.in_flight(&self.secret)?.rotation.step())
     }
 
     /// Runs until `done`; a person resumes what is held, an hour later.
-    fn until(&mut self, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&mut self, done: impl Fn(&Self) -> bool) {
         let end = self.sim.scenario.clock.elapsed() + LONGEST;
         let mut answered = None;
         while !done(self) {
@@ -69,10 +69,17 @@ impl World {
         }
     }
 
-    fn until_ended(&mut self) -> Outcome {
+    pub(crate) fn until_ended(&mut self) -> Outcome {
         self.until(|world| matches!(world.state(), Some(State::Ended { .. })));
         let Some(State::Ended { outcome, .. }) = self.state() else { panic!("it has ended") };
         outcome
+    }
+
+    /// What was observed since the promotion.
+    pub(crate) fn watch(&self) -> Watch {
+        self.sim.scenario.journal.look(|tables| {
+            tables.latest(&self.secret).map_or_else(Watch::default, |row| row.rotation.facts.watch.clone())
+        })
     }
 
     fn rollouts(&self) -> Vec<RolloutState> {
