@@ -91,7 +91,7 @@ pub(crate) enum Command {
     Abandon(Order),
     /// Say when a secret was last rotated before Rota knew it
     Adopt(Adopt),
-    /// Say that what an abandoned rotation left alive is dealt with
+    /// Say that what an abandoned rotation or a recovery left is dealt with
     Reconcile(Reconcile),
     /// What happened
     #[command(args_conflicts_with_subcommands = true)]
@@ -237,8 +237,9 @@ pub(crate) struct Rotate {
     /// Something leaked: no waits, no windows, no way back
     #[arg(long, requires = "suspect")]
     pub(crate) emergency: bool,
-    /// What leaked: a version as `rota status NAME` shows it, or `both`
-    #[arg(long, value_name = "REF|both", requires = "emergency")]
+    /// What leaked: a version as `rota status NAME` shows it, `current` where no rotation is in
+    /// flight, or `both`
+    #[arg(long, value_name = "REF|current|both", requires = "emergency")]
     pub(crate) suspect: Option<String>,
     #[command(flatten)]
     pub(crate) consent: Consent,

@@ -15,7 +15,8 @@ use crate::exit::{Exit, Failure};
 /// [`Exit::Declined`] for anything else than the word.
 pub(crate) fn confirm(word: &str, question: &str) -> Result<(), Failure> {
     let declined = |message: &str| {
-        Failure::new(Exit::Declined, message).hint("without a terminal, give --yes --reason \"...\"")
+        Failure::new(Exit::Declined, message)
+            .hint("without a terminal, give --yes, and --reason \"...\" where the command takes one")
     };
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(declined("this order has to be confirmed, and there is no terminal to ask"));

@@ -271,6 +271,8 @@ async fn a_restored_database_is_compared_with_the_stores_and_goes_on() {
     world.wait("QUICK", "done", |status| !status["last_promoted_at"].is_null() && status["phase"].is_null());
     let needless = world.run(Login::Operator, &["recover", "--yes", "--reason", "x"]);
     assert!(needless.code == 5 && needless.stderr.contains("nothing to recover"), "{}", needless.stderr);
+    world.ok(&["rotate", "SLOW", "--reason", "x"]);
+    world.wait_for_step("SLOW", "watch");
     drop(daemon);
 
     world
@@ -304,7 +306,11 @@ async fn a_restored_database_is_compared_with_the_stores_and_goes_on() {
     let status = world.status("QUICK");
     assert!(status["blocked_by"].as_str().unwrap().contains("after a recovery"), "{status}");
 
+    let free = "UPDATE rota.rotations SET lease_until = now() WHERE holder = 'recovery'";
+    world.database.execute(free).await.unwrap();
     let _daemon = world.daemon();
+    let held = world.wait("SLOW", "held", |status| !status["held"].is_null());
+    assert!(held["held"]["why"].as_str().unwrap().contains("after a recovery"), "{held}");
     let blocked = world.run(Login::Operator, &["rotate", "QUICK", "--reason", "x"]);
     assert!(blocked.code == 5 && blocked.stderr.contains("rota reconcile"), "{}", blocked.stderr);
     world.ok(&["reconcile", "QUICK", "--yes", "--reason", "one value is published"]);
