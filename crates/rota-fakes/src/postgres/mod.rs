@@ -129,6 +129,11 @@ impl PostgresServer {
         self.ca.as_ref()
     }
 
+    /// A program that came with the server, such as `pgbench`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// What the server has logged.
     pub fn log(&self) -> String {
         self.server.log()
