@@ -20,7 +20,7 @@ mod reports;
 
 pub use connect::{ConnectSettings, JournalPool, PasswordSource};
 pub use identity::HighWater;
-pub use journal::{PgJournal, PolicyConsent};
+pub use journal::{PgJournal, PolicyConsent, Pruned, Retention};
 pub use listen::Wakes;
 pub use migrate::{BinaryVersion, Migrated, check_schema, migrate};
 pub use orders::{Adoption, Asked, IncarnationState, Orders, Submission};

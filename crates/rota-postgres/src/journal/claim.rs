@@ -19,15 +19,25 @@ const DOING: &str = "claiming a rotation";
 
 /// Nothing is claimed on a server that is not the one that this incarnation began on.
 /// The epoch is drawn after the row is locked, so that it is greater than every one
-/// that the row has had.
+/// that the row has had. Emergencies and the others are looked for one after the other,
+/// because each is then the first row of one range of the index, however many are awake.
 const CLAIM: &str = "\
-    WITH awake AS MATERIALIZED (
+    WITH trusted AS MATERIALIZED (SELECT FROM rota.current_incarnation WHERE trusted),
+    emergency AS MATERIALIZED (
         SELECT id FROM rota.rotations
-        WHERE ended_at IS NULL AND wake_at <= statement_timestamp()
+        WHERE ended_at IS NULL AND urgent AND wake_at <= statement_timestamp()
           AND (lease_until IS NULL OR lease_until <= statement_timestamp())
-          AND (SELECT trusted FROM rota.current_incarnation)
-        ORDER BY urgent DESC, wake_at
+          AND EXISTS (SELECT FROM trusted)
+        ORDER BY wake_at
         LIMIT 1 FOR UPDATE SKIP LOCKED),
+    calm AS MATERIALIZED (
+        SELECT id FROM rota.rotations
+        WHERE ended_at IS NULL AND NOT urgent AND wake_at <= statement_timestamp()
+          AND (lease_until IS NULL OR lease_until <= statement_timestamp())
+          AND EXISTS (SELECT FROM trusted) AND NOT EXISTS (SELECT FROM emergency)
+        ORDER BY wake_at
+        LIMIT 1 FOR UPDATE SKIP LOCKED),
+    awake AS (SELECT id FROM emergency UNION ALL SELECT id FROM calm),
     mine AS MATERIALIZED (SELECT id, nextval('rota.epochs') AS epoch, clock_timestamp() AS now FROM awake)
     UPDATE rota.rotations r
     SET epoch = mine.epoch, lease_epoch = mine.epoch, holder = $1, lease_from = mine.now,

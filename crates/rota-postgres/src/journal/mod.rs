@@ -4,6 +4,7 @@ mod claim;
 mod due;
 mod outbox;
 pub(crate) mod policy;
+mod prune;
 mod record;
 mod rollout;
 
@@ -27,6 +28,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::connect::JournalPool;
 use crate::error::{Doing as _, unreadable};
 pub use policy::PolicyConsent;
+pub use prune::{Pruned, Retention};
 
 /// Who history names where the journal itself writes a line.
 const ACTOR: &str = "journal";

@@ -117,15 +117,16 @@ pub(super) async fn accept(
 async fn store(tx: &mut PgConnection, accepted: &AcceptedPolicy) -> Result<(), Fault> {
     let known = known_secrets(tx).await?;
     let changes = Changes::between(&known, &accepted.policy)?;
-    let sql = "INSERT INTO rota.policies (version, digest, policy, accepted_by, accepted_at, changes) \
-        VALUES ($1, $2, $3::json, $4, $5, $6::jsonb)";
+    let sql = "INSERT INTO rota.policies (version, digest, policy, accepted_by, accepted_at, changes, secrets) \
+        VALUES ($1, $2, $3::json, $4, $5, $6::jsonb, $7)";
     let query = sqlx::query(sql)
         .bind(accepted.version)
         .bind(&accepted.digest)
         .bind(to_json(&*accepted.policy)?)
         .bind(&accepted.by)
         .bind(sql_time(accepted.at))
-        .bind(to_json(&changes.all())?);
+        .bind(to_json(&changes.all())?)
+        .bind(i64::try_from(accepted.policy.secrets.len()).unwrap_or(i64::MAX));
     query.execute(&mut *tx).await.doing(DOING)?;
     upsert(tx, &known, accepted).await?;
     let sql = "UPDATE rota.secrets SET removed_at = $2 WHERE id = ANY ($1)";

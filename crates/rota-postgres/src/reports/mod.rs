@@ -136,7 +136,13 @@ impl Reports {
     /// # Errors
     /// A passing fault.
     pub async fn foremost(&self, limit: u32) -> Result<Vec<SecretStatus>, Fault> {
-        let sql = "SELECT * FROM rota.secret_status WHERE removed_at IS NULL OR rotation IS NOT NULL \
+        // Two reads of an index each: of a hundred thousand secrets at rest only the first.
+        let sql = "SELECT * FROM ( \
+                (SELECT * FROM rota.secret_status WHERE rotation IS NOT NULL \
+                 ORDER BY next_due_at NULLS LAST, secret LIMIT $1) \
+                UNION ALL \
+                (SELECT * FROM rota.secret_status WHERE rotation IS NULL AND removed_at IS NULL \
+                 ORDER BY next_due_at NULLS LAST, secret LIMIT $1)) s \
             ORDER BY rotation IS NULL, next_due_at NULLS LAST, secret LIMIT $1";
         let query = sqlx::query_as(sql).bind(i64::from(limit));
         query.fetch_all(self.pool()).await.doing("reading the status")
@@ -190,8 +196,10 @@ impl Reports {
     /// # Errors
     /// A passing fault.
     pub async fn rollouts(&self, back: SignedDuration) -> Result<Vec<RolloutLine>, Fault> {
-        let sql = "SELECT * FROM rota.rollout_status \
-            WHERE ended_at IS NULL OR requested_at > statement_timestamp() - $1 * interval '1 microsecond' \
+        let sql = "SELECT * FROM rota.rollout_status WHERE ended_at IS NULL \
+            UNION ALL \
+            SELECT * FROM rota.rollout_status WHERE ended_at IS NOT NULL \
+                AND requested_at > statement_timestamp() - $1 * interval '1 microsecond' \
             ORDER BY requested_at DESC, consumer";
         let micros = i64::try_from(back.as_micros()).unwrap_or(i64::MAX / 4);
         sqlx::query_as(sql).bind(micros).fetch_all(self.pool()).await.doing("reading rollouts")

@@ -8,6 +8,7 @@ mod identity;
 mod listen;
 mod migrations;
 mod orders;
+mod prune;
 mod reports;
 mod roles;
 mod support;

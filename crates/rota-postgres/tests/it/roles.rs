@@ -65,7 +65,10 @@ async fn the_daemon_reads_everything_and_writes_only_its_own() {
     assert_eq!(relations(&mut connection, "rota_daemon", "DELETE").await, ["exclusive_claims", "outbox"]);
     assert_eq!(relations(&mut connection, "rota_daemon", "TRUNCATE").await, [""; 0]);
     let called = functions(&mut connection, "rota_daemon").await;
-    assert_eq!(called, ["append_history", "seal_history", "system_identity"]);
+    assert_eq!(
+        called,
+        ["append_history", "prune_notices", "prune_observations", "seal_history", "system_identity"]
+    );
     let sql = "SELECT has_sequence_privilege('rota_daemon', 'rota.epochs', 'UPDATE')";
     let resets: bool = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
     assert!(!resets, "the sequence of epochs is never set back");

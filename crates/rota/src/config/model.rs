@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) database: Database,
     pub(crate) policy: PolicySource,
     pub(crate) daemon: Daemon,
+    pub(crate) retention: Retention,
     pub(crate) limits: Limits,
     pub(crate) http: Http,
     pub(crate) env_file: EnvFile,
@@ -64,6 +65,14 @@ pub(crate) struct Daemon {
     pub(crate) lease: DurationText,
     pub(crate) stop_timeout: DurationText,
     pub(crate) digest: String,
+}
+
+/// How long what is over is kept. History is kept for ever.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Retention {
+    pub(crate) notices: DurationText,
+    pub(crate) observations: DurationText,
 }
 
 /// How hard one backend is used.
@@ -203,6 +212,12 @@ pub(crate) struct Telemetry {
 /// The lease must leave room for the engine's own margin and one slow call.
 const SHORTEST_LEASE: SignedDuration = SignedDuration::from_secs(30);
 
+/// The database's functions refuse less (migrations/0007_scale.sql).
+const SHORTEST_RETENTION: [(&str, SignedDuration); 2] = [
+    ("retention.notices", SignedDuration::from_hours(24)),
+    ("retention.observations", SignedDuration::from_hours(90 * 24)),
+];
+
 /// The longest stop timeout that ECS grants (`stopTimeout`).
 const LONGEST_STOP: SignedDuration = SignedDuration::from_secs(120);
 
@@ -230,6 +245,15 @@ impl Settings {
         if stop_timeout.0 > LONGEST_STOP {
             let message = format!("`daemon.stop_timeout` is {stop_timeout}; ECS kills a task after 120s");
             return Err(Failure::invalid(message).hint("write at most `2m`"));
+        }
+        let Retention { notices, observations } = &self.retention;
+        for ((key, shortest), kept) in SHORTEST_RETENTION.into_iter().zip([notices, observations]) {
+            if kept.0 < shortest {
+                let message = format!("`{key}` is {kept}, too short to look anything up");
+                return Err(
+                    Failure::invalid(message).hint(format!("write at least `{}`", DurationText(shortest)))
+                );
+            }
         }
         if self.webhook.url.as_deref().is_some_and(|url| !is_https_or_loopback(url)) {
             return Err(Failure::invalid("`webhook.url` is neither https nor on this machine")

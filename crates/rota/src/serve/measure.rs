@@ -65,6 +65,7 @@ fn describe() {
     describe_counter!("rota_rotations_opened_total", "Rotations that this process started.");
     describe_counter!("rota_rollouts_driven_total", "Looks at consumers' rollouts.");
     describe_counter!("rota_notices_delivered_total", "Notices delivered, by channel.");
+    describe_counter!("rota_pruned_total", "Rows that were over and removed, by what they were.");
     describe_counter!("rota_journal_faults_total", "Calls to the state database that failed.");
     describe_counter!("rota_backend_throttled_total", "Calls put off to stay within limits, by backend.");
     describe_counter!("rota_bugs_total", "Loops that ended in a panic and were started again.");

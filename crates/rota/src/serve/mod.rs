@@ -8,6 +8,7 @@ mod digest;
 mod http;
 mod measure;
 mod policy;
+mod prune;
 mod status;
 mod wake;
 mod work;
@@ -133,6 +134,8 @@ async fn work(
     }
     let reader = journal.reports();
     crew.keep(&mut tasks, "status", move |crew| status::keep(crew, reader.clone(), STATUS_EVERY));
+    let (pruned, retention) = (journal.clone(), prune::retention(settings));
+    crew.keep(&mut tasks, "prune", move |crew| prune::keep(crew, pruned.clone(), retention));
     let listener = journal.clone();
     crew.keep(&mut tasks, "listen", move |crew| listen(crew, listener.clone()));
     let teller = journal.clone();
