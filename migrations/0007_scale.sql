@@ -17,6 +17,11 @@ CREATE INDEX rollouts_requested ON rota.rollouts (requested_at);
 -- binary that does not know the column accepted it.
 ALTER TABLE rota.policies ADD COLUMN secrets bigint CHECK (secrets >= 0);
 
+-- A mark of the texts that the policy was read from: who finds the same texts need not
+-- read them to know that they are this policy.
+ALTER TABLE rota.policies ADD COLUMN source text;
+GRANT UPDATE (source) ON rota.policies TO rota_daemon;
+
 CREATE OR REPLACE VIEW rota.counts AS
 SELECT coalesce(
            (SELECT p.secrets FROM rota.policies p ORDER BY p.version DESC LIMIT 1),

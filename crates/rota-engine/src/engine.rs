@@ -1,7 +1,7 @@
 //! The engine: what one process needs to work on rotations.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::lock::Mutex as AsyncMutex;
 use jiff::SignedDuration;
@@ -55,7 +55,9 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<Mutex<dyn RandomSource + Send>>,
     pub(crate) settings: EngineSettings,
-    policy: AsyncMutex<Option<Arc<AcceptedPolicy>>>,
+    policy: Mutex<Option<Arc<AcceptedPolicy>>>,
+    /// One loop reads a new policy, the others wait for it: it may be large.
+    refreshing: AsyncMutex<()>,
     stopping: AtomicBool,
     #[cfg(feature = "test-support")]
     guards: crate::guard::Guards,
@@ -77,7 +79,8 @@ impl Engine {
             clock,
             random,
             settings,
-            policy: AsyncMutex::new(None),
+            policy: Mutex::new(None),
+            refreshing: AsyncMutex::new(()),
             stopping: AtomicBool::new(false),
             #[cfg(feature = "test-support")]
             guards: crate::guard::Guards::default(),
@@ -115,10 +118,14 @@ impl Engine {
 
     /// The policy that all replicas act on, as last seen by [`Engine::refresh_policy`].
     pub(crate) async fn policy(&self) -> Result<Option<Arc<AcceptedPolicy>>, Fault> {
-        if let Some(policy) = self.policy.lock().await.as_ref() {
-            return Ok(Some(Arc::clone(policy)));
+        match self.known_policy() {
+            Some(policy) => Ok(Some(policy)),
+            None => self.refresh_policy().await,
         }
-        self.refresh_policy().await
+    }
+
+    fn known_policy(&self) -> Option<Arc<AcceptedPolicy>> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads the accepted policy anew where its version changed.
@@ -126,12 +133,13 @@ impl Engine {
     /// # Errors
     /// A passing fault of the journal.
     pub async fn refresh_policy(&self) -> Result<Option<Arc<AcceptedPolicy>>, Fault> {
-        let known = self.policy.lock().await.as_ref().map(|policy| policy.version);
+        let _one = self.refreshing.lock().await;
+        let known = self.known_policy().map(|policy| policy.version);
         if let Some(newer) = self.journal.accepted_policy(known).await? {
-            self.adapters.accept(&newer.policy);
-            *self.policy.lock().await = Some(Arc::new(newer));
+            self.adapters.accept(newer.policy.shared());
+            *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(newer));
         }
-        Ok(self.policy.lock().await.clone())
+        Ok(self.known_policy())
     }
 
     /// A new identifier, ordered by `now` (UUID version 7, RFC 9562).

@@ -1,8 +1,8 @@
 //! Reminders before a due date and daily alerts after it.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rota_core::fault::Fault;
-use rota_core::policy::model::Policy;
+use rota_core::policy::CompactPolicy;
 use rota_core::schedule::{Reminder, reminder_at};
 
 use crate::engine::Engine;
@@ -17,14 +17,7 @@ impl Engine {
     /// A passing fault of the journal.
     pub async fn remind(&self) -> Result<usize, Fault> {
         let Some(accepted) = self.refresh_policy().await? else { return Ok(0) };
-        let horizon = accepted
-            .policy
-            .secrets
-            .values()
-            .flat_map(|secret| secret.remind.iter().copied())
-            .max()
-            .unwrap_or(SignedDuration::ZERO);
-        let (now, upcoming) = self.journal.upcoming(horizon).await?;
+        let (now, upcoming) = self.journal.upcoming(accepted.policy.longest_reminder()).await?;
         let notices: Vec<Notice> =
             upcoming.iter().filter_map(|upcoming| reminder(&accepted.policy, upcoming, now)).collect();
         let count = notices.len();
@@ -37,10 +30,10 @@ impl Engine {
 
 /// The one notice that a secret deserves now: the closest reminder that has passed,
 /// or the alert of the current day past due.
-fn reminder(policy: &Policy, upcoming: &Upcoming, now: Timestamp) -> Option<Notice> {
-    let secret = policy.secrets.get(&upcoming.secret)?;
+fn reminder(policy: &CompactPolicy, upcoming: &Upcoming, now: Timestamp) -> Option<Notice> {
+    let secret = policy.secret(&upcoming.secret)?;
     match reminder_at(upcoming.due, &secret.remind, now)? {
-        Reminder::Before { ahead } => Some(notice::due_soon(secret, upcoming, ahead, now)),
-        Reminder::Overdue { days } => Some(notice::overdue(secret, upcoming, days, now)),
+        Reminder::Before { ahead } => Some(notice::due_soon(&secret, upcoming, ahead, now)),
+        Reminder::Overdue { days } => Some(notice::overdue(&secret, upcoming, days, now)),
     }
 }

@@ -127,7 +127,7 @@ impl<'e> Session<'e> {
             .entry()
             .stores
             .get(id)
-            .or_else(|| self.policy_now.as_ref().and_then(|now| now.policy.stores.get(id)))
+            .or_else(|| self.policy_now.as_ref().and_then(|now| now.policy.shared().stores.get(id)))
             .ok_or_else(|| Fault::invalid(format!("the policy has no store called `{id}`")))?;
         Ok((policy.clone(), self.engine.adapters.store(policy)?))
     }

@@ -10,6 +10,7 @@ use rota_core::policy::accept;
 use rota_core::policy::diagnostic::Diagnostic;
 use rota_core::policy::kinds::Kinds;
 use rota_core::policy::{self, Loaded, MAX_PIECE_BYTES, MAX_PIECES, Piece};
+use sha2::{Digest as _, Sha256};
 
 use crate::aws::ObjectReader;
 use crate::exit::Failure;
@@ -79,20 +80,46 @@ impl PolicySource {
         kinds: &Kinds,
         objects: Option<&ObjectReader>,
     ) -> Result<Read, Unreadable> {
-        let pieces = match self {
-            Self::Path(path) => read_path(path)?,
+        Ok(judge(&self.read(objects).await?, kinds))
+    }
+
+    /// Reads the texts, without a look at what they say. `objects` is needed for S3 only.
+    ///
+    /// # Errors
+    /// Where there is nothing that could be judged.
+    pub(crate) async fn read(&self, objects: Option<&ObjectReader>) -> Result<Vec<Piece>, Unreadable> {
+        match self {
+            Self::Path(path) => read_path(path),
             Self::Object { bucket, key } => {
                 let reader =
                     objects.ok_or_else(|| failed(Failure::invalid("this command reads no s3:// policy")))?;
                 let name = format!("s3://{bucket}/{key}");
                 let bytes = reader.read(bucket, key, MAX_PIECE_BYTES).await.map_err(unreadable)?;
-                vec![Piece::from_bytes(name, bytes).map_err(Unreadable::Refused)?]
+                Ok(vec![Piece::from_bytes(name, bytes).map_err(Unreadable::Refused)?])
             }
-        };
-        let loaded = policy::load(&pieces, kinds);
-        let digest = loaded.policy.as_ref().map(accept::digest);
-        Ok(Read { loaded, digest })
+        }
     }
+}
+
+/// Judges the texts of a policy.
+pub(crate) fn judge(pieces: &[Piece], kinds: &Kinds) -> Read {
+    let loaded = policy::load(pieces, kinds);
+    let digest = loaded.policy.as_ref().map(accept::digest);
+    Read { loaded, digest }
+}
+
+/// Names texts by their content and by the program that would judge them: another
+/// version of it may fill in other defaults.
+pub(crate) fn mark(pieces: &[Piece]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(env!("CARGO_PKG_VERSION"));
+    for Piece { name, text } in pieces {
+        for part in [name, text] {
+            hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hasher.update(part);
+        }
+    }
+    hex::encode(hasher.finalize())
 }
 
 fn failed(failure: Failure) -> Unreadable {
@@ -156,6 +183,23 @@ mod tests {
         assert_eq!(PolicySource::parse("s3://b/k/policy.toml").unwrap(), object);
         for bad in ["s3://", "s3://bucket", "s3:///key", "s3://bucket/"] {
             assert!(PolicySource::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn texts_have_another_mark_when_anything_in_them_changes() {
+        let pieces = |texts: &[(&str, &str)]| -> Vec<Piece> {
+            texts.iter().map(|(name, text)| Piece::new(*name, *text)).collect()
+        };
+        let first = mark(&pieces(&[("a", "bc"), ("d", "")]));
+        assert_eq!(first, mark(&pieces(&[("a", "bc"), ("d", "")])));
+        for other in [
+            &[("a", "bd"), ("d", "")][..],
+            &[("ab", "c"), ("d", "")],
+            &[("a", "bc")],
+            &[("d", ""), ("a", "bc")],
+        ] {
+            assert_ne!(first, mark(&pieces(other)), "{other:?}");
         }
     }
 

@@ -148,10 +148,11 @@ pub fn diff(old: &Policy, new: &Policy) -> PolicyDiff {
     diff
 }
 
-/// True where `new` loses more than a fifth of the secrets of `old`.
+/// True where `new` loses more than a fifth of the secrets named by `old`.
 #[must_use]
-pub fn removals_need_consent(old: &Policy, new: &Policy) -> bool {
-    removed(old, new).count() * CONSENT_SHARE > old.secrets.len()
+pub fn removals_need_consent<'a>(old: impl ExactSizeIterator<Item = &'a SecretId>, new: &Policy) -> bool {
+    let all = old.len();
+    old.filter(|id| !new.secrets.contains_key(id)).count() * CONSENT_SHARE > all
 }
 
 fn removed<'a>(old: &'a Policy, new: &'a Policy) -> impl Iterator<Item = &'a SecretId> {

@@ -13,6 +13,7 @@
 //! the kinds come in as [`kinds::Kinds`].
 
 pub mod accept;
+mod compact;
 pub mod diagnostic;
 pub mod duration;
 pub mod kinds;
@@ -29,5 +30,6 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use compact::CompactPolicy;
 pub use load::{Loaded, load, load_str};
 pub use source::{MAX_PIECE_BYTES, MAX_PIECES, MAX_SECRETS, Piece};

@@ -40,16 +40,19 @@ impl Policy {
     /// The entry of `id`; `None` where the policy has no such secret.
     #[must_use]
     pub fn entry(&self, id: &SecretId) -> Option<PolicyEntry> {
-        let secret = self.secrets.get(id)?.clone();
-        let stores =
-            secret.stores.iter().filter_map(|id| Some((id.clone(), self.stores.get(id)?.clone()))).collect();
-        let consumers = secret
-            .consumers
-            .names()
-            .iter()
-            .filter_map(|id| Some((id.clone(), self.consumers.get(id)?.clone())))
-            .collect();
-        Some(PolicyEntry { secret, stores, consumers })
+        Some(PolicyEntry::of(self.secrets.get(id)?.clone(), self))
+    }
+}
+
+impl PolicyEntry {
+    /// The entry of `secret`, with what `policy` says of its stores and consumers.
+    #[must_use]
+    pub fn of(secret: SecretPolicy, policy: &Policy) -> Self {
+        let named = |id: &StoreId| Some((id.clone(), policy.stores.get(id)?.clone()));
+        let stores = secret.stores.iter().filter_map(named).collect();
+        let named = |id: &ConsumerId| Some((id.clone(), policy.consumers.get(id)?.clone()));
+        let consumers = secret.consumers.names().iter().filter_map(named).collect();
+        Self { secret, stores, consumers }
     }
 }
 

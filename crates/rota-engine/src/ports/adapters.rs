@@ -9,7 +9,7 @@ use super::{Check, HookRunner, Rollout, Rotator, SecretStore};
 /// by the implementation, not by the engine.
 pub trait Adapters: Send + Sync {
     /// Tells which policy is accepted now: what settings refer to in its stores is
-    /// found there.
+    /// found there. Its secrets are left out.
     fn accept(&self, policy: &Policy);
 
     /// # Errors

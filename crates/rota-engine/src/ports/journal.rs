@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::{ConsumerId, EffectNo, Epoch, Incarnation, RotationId, SecretId};
+use rota_core::policy::CompactPolicy;
 use rota_core::policy::model::{ConsumerPolicy, Policy, PolicyEntry, Priority};
 use rota_core::rotation::{Publication, RolloutEvidence, Rotation, Step, Suspect};
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub struct Upcoming {
 pub struct AcceptedPolicy {
     pub version: i64,
     pub digest: String,
-    pub policy: Arc<Policy>,
+    pub policy: Arc<CompactPolicy>,
     pub by: String,
     pub at: Timestamp,
 }

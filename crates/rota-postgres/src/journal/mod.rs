@@ -71,6 +71,24 @@ impl PgJournal {
         policy::consent(self, digest, replaces).await
     }
 
+    /// The mark of the texts that the accepted policy of `version` was read from, where
+    /// [`PgJournal::keep_policy_source`] kept one.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn policy_source(&self, version: i64) -> Result<Option<String>, Fault> {
+        policy::source(self, version).await
+    }
+
+    /// Keeps a mark of texts that are the accepted policy of `version`, so that nobody
+    /// has to read the same texts to know. Idempotent.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn keep_policy_source(&self, version: i64, mark: &str) -> Result<(), Fault> {
+        policy::keep_source(self, version, mark).await
+    }
+
     pub(crate) fn connections(&self) -> &JournalPool {
         &self.pool
     }

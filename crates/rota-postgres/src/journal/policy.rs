@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rota_core::fault::Fault;
+use rota_core::policy::CompactPolicy;
 use rota_core::policy::model::{Policy, SecretPolicy};
 use rota_core::schedule::Start;
 use rota_engine::ports::{AcceptedPolicy, HistoryEntry};
 use serde_json::{Value, json};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row as _};
 
 use super::{ACTOR, PgJournal, append_history, from_json, rank, sql_time, to_json, wake, without_nul_text};
@@ -30,27 +32,32 @@ pub(super) async fn accepted(
     known: Option<i64>,
 ) -> Result<Option<AcceptedPolicy>, Fault> {
     const DOING: &str = "reading the accepted policy";
-    let sql = "SELECT version, digest, policy::text, accepted_by, accepted_at FROM rota.policies \
+    let sql = "SELECT version, digest, policy::text AS policy, accepted_by, accepted_at FROM rota.policies \
         WHERE version = (SELECT max(version) FROM rota.policies) AND version IS DISTINCT FROM $1";
-    let row: Option<Row> =
-        sqlx::query_as(sql).bind(known).fetch_optional(journal.pool()).await.doing(DOING)?;
-    row.map(of_row).transpose()
+    let row = sqlx::query(sql).bind(known).fetch_optional(journal.pool()).await.doing(DOING)?;
+    row.as_ref().map(of_row).transpose()
 }
 
-/// Version, digest, policy, who accepted it and when.
-type Row = (i64, String, String, String, jiff_sqlx::Timestamp);
-
-fn of_row((version, digest, policy, by, at): Row) -> Result<AcceptedPolicy, Fault> {
-    let policy = Arc::new(from_json("the accepted policy", &policy)?);
-    Ok(AcceptedPolicy { version, digest, policy, by, at: at.to_jiff() })
+/// The policy is borrowed from the row: of a hundred thousand secrets the text is long.
+fn of_row(row: &PgRow) -> Result<AcceptedPolicy, Fault> {
+    const DOING: &str = "reading the accepted policy";
+    let policy = Arc::new(from_json("the accepted policy", row.try_get("policy").doing(DOING)?)?);
+    let at: jiff_sqlx::Timestamp = row.try_get("accepted_at").doing(DOING)?;
+    Ok(AcceptedPolicy {
+        version: row.try_get("version").doing(DOING)?,
+        digest: row.try_get("digest").doing(DOING)?,
+        policy,
+        by: row.try_get("accepted_by").doing(DOING)?,
+        at: at.to_jiff(),
+    })
 }
 
 /// The accepted policy, through the view that people may read.
 pub(crate) async fn seen(pool: &PgPool) -> Result<Option<AcceptedPolicy>, Fault> {
-    let sql = "SELECT version, digest, policy::text, accepted_by, accepted_at FROM rota.accepted_policy";
-    let row: Option<Row> =
-        sqlx::query_as(sql).fetch_optional(pool).await.doing("reading the accepted policy")?;
-    row.map(of_row).transpose()
+    let sql =
+        "SELECT version, digest, policy::text AS policy, accepted_by, accepted_at FROM rota.accepted_policy";
+    let row = sqlx::query(sql).fetch_optional(pool).await.doing("reading the accepted policy")?;
+    row.as_ref().map(of_row).transpose()
 }
 
 /// A person's consent to a policy that no daemon takes by itself.
@@ -76,6 +83,26 @@ pub(super) async fn consent(
     Ok(row.map(|(by, reason, removals)| PolicyConsent { by, reason, removals }))
 }
 
+/// The mark of the texts that the accepted policy of that version was read from.
+pub(super) async fn source(journal: &PgJournal, version: i64) -> Result<Option<String>, Fault> {
+    let query = sqlx::query_scalar("SELECT source FROM rota.policies WHERE version = $1").bind(version);
+    let source: Option<Option<String>> =
+        query.fetch_optional(journal.pool()).await.doing("reading the policy's source")?;
+    Ok(source.flatten())
+}
+
+pub(super) async fn keep_source(journal: &PgJournal, version: i64, mark: &str) -> Result<(), Fault> {
+    let query =
+        sqlx::query("UPDATE rota.policies SET source = $2 WHERE version = $1 AND source IS DISTINCT FROM $2");
+    query
+        .bind(version)
+        .bind(mark)
+        .execute(journal.pool())
+        .await
+        .doing("keeping the policy's source")
+        .map(|_| ())
+}
+
 pub(super) async fn was_accepted(journal: &PgJournal, digest: &str) -> Result<bool, Fault> {
     let query =
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM rota.policies WHERE digest = $1)").bind(digest);
@@ -98,37 +125,47 @@ pub(super) async fn accept(
     if current.as_deref() == Some(digest) {
         let at: jiff_sqlx::Timestamp = row.try_get("accepted_at").doing(DOING)?;
         let by = row.try_get("accepted_by").doing(DOING)?;
-        let policy = Arc::new(policy.clone());
+        let policy = Arc::new(compact(policy)?);
         return Ok(AcceptedPolicy { version, digest: digest.to_owned(), policy, by, at: at.to_jiff() });
     }
     let now = row.try_get::<jiff_sqlx::Timestamp, _>("now").doing(DOING)?.to_jiff();
     let accepted = AcceptedPolicy {
         version: version + 1,
         digest: digest.to_owned(),
-        policy: Arc::new(policy.clone()),
+        policy: Arc::new(compact(policy)?),
         by: without_nul_text(by),
         at: now,
     };
-    store(&mut tx, &accepted).await?;
+    store(&mut tx, &accepted, policy).await?;
     tx.commit().await.doing(DOING)?;
     Ok(accepted)
 }
 
-async fn store(tx: &mut PgConnection, accepted: &AcceptedPolicy) -> Result<(), Fault> {
+fn compact(policy: &Policy) -> Result<CompactPolicy, Fault> {
+    CompactPolicy::of(policy).map_err(|_| unwritable())
+}
+
+fn unwritable() -> Fault {
+    Fault::invalid("the policy cannot be written as JSON")
+}
+
+async fn store(tx: &mut PgConnection, accepted: &AcceptedPolicy, policy: &Policy) -> Result<(), Fault> {
     let known = known_secrets(tx).await?;
-    let changes = Changes::between(&known, &accepted.policy)?;
+    let changes = Changes::between(&known, policy)?;
     let sql = "INSERT INTO rota.policies (version, digest, policy, accepted_by, accepted_at, changes, secrets) \
         VALUES ($1, $2, $3::json, $4, $5, $6::jsonb, $7)";
     let query = sqlx::query(sql)
         .bind(accepted.version)
         .bind(&accepted.digest)
-        .bind(to_json(&*accepted.policy)?)
+        // Never as a tree: that of a hundred thousand secrets would be the largest of all.
+        // NUL stays an escape here, which the type json keeps as it is.
+        .bind(serde_json::to_string(&*accepted.policy).map_err(|_| unwritable())?)
         .bind(&accepted.by)
         .bind(sql_time(accepted.at))
         .bind(to_json(&changes.all())?)
-        .bind(i64::try_from(accepted.policy.secrets.len()).unwrap_or(i64::MAX));
+        .bind(i64::try_from(accepted.policy.len()).unwrap_or(i64::MAX));
     query.execute(&mut *tx).await.doing(DOING)?;
-    upsert(tx, &known, accepted).await?;
+    upsert(tx, &known, accepted, policy).await?;
     let sql = "UPDATE rota.secrets SET removed_at = $2 WHERE id = ANY ($1)";
     let query = sqlx::query(sql).bind(&changes.removed).bind(sql_time(accepted.at));
     query.execute(&mut *tx).await.doing(DOING)?;
@@ -142,7 +179,7 @@ async fn store(tx: &mut PgConnection, accepted: &AcceptedPolicy) -> Result<(), F
         detail: json!({
             "version": accepted.version,
             "digest": accepted.digest,
-            "secrets": accepted.policy.secrets.len(),
+            "secrets": accepted.policy.len(),
             "changes": changes.summary(),
         }),
     };
@@ -292,9 +329,10 @@ async fn upsert(
     tx: &mut PgConnection,
     known: &BTreeMap<String, Known>,
     accepted: &AcceptedPolicy,
+    policy: &Policy,
 ) -> Result<(), Fault> {
     let mut rows = Rows::default();
-    for (id, secret) in &accepted.policy.secrets {
+    for (id, secret) in &policy.secrets {
         let before = known.get(id.as_str());
         let described = Described::of(secret)?;
         if before.is_some_and(|before| before.in_policy && before.described == described) {

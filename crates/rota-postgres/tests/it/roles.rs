@@ -56,6 +56,7 @@ async fn the_daemon_reads_everything_and_writes_only_its_own() {
             "deliveries",
             "incarnations",
             "orders",
+            "policies",
             "publications",
             "rollouts",
             "rotations",

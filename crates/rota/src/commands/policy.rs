@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, command: &Policy) -> Outcome {
         }
         Policy::Show { name, accepted: true, .. } => {
             let accepted = context.reports(WHO).await?.accepted_policy().await?.ok_or_else(none_accepted)?;
-            show(context, &accepted.policy, name.as_ref())
+            show(context, &accepted.policy.unpack(), name.as_ref())
         }
         Policy::Diff { policy } => compare(context, policy.source.as_ref()).await,
         Policy::Accept { policy, accept_removals, consent } => {
@@ -71,13 +71,13 @@ pub(super) fn none_accepted() -> Failure {
 async fn compare(context: &Context, source: Option<&String>) -> Outcome {
     let (policy, digest) = good(context, source).await?;
     let accepted = context.reports(WHO).await?.accepted_policy().await?.ok_or_else(none_accepted)?;
-    let changes = diff(&accepted.policy, &policy);
+    let changes = diff(&accepted.policy.unpack(), &policy);
     let out = context.output;
     if out.json {
         out.document(&json!({
             "accepted": { "version": accepted.version, "digest": accepted.digest, "by": accepted.by, "at": accepted.at },
             "digest": digest, "changes": changes,
-            "needs_consent": removals_need_consent(&accepted.policy, &policy),
+            "needs_consent": removals_need_consent(accepted.policy.ids(), &policy),
         }))?;
         return Ok(Exit::Success);
     }
@@ -119,11 +119,12 @@ async fn accept(
         }
         return Ok(Exit::Success);
     }
-    let changes = before.as_ref().map(|before| diff(&before.policy, &policy)).unwrap_or_default();
-    if let Some(before) = before.as_ref().filter(|before| removals_need_consent(&before.policy, &policy)) {
+    let changes = before.as_ref().map(|before| diff(&before.policy.unpack(), &policy)).unwrap_or_default();
+    if let Some(before) = before.as_ref().filter(|before| removals_need_consent(before.policy.ids(), &policy))
+    {
         if !accept_removals {
             let count = changes.removed.len();
-            let message = format!("{count} of {} secrets would be removed", before.policy.secrets.len());
+            let message = format!("{count} of {} secrets would be removed", before.policy.len());
             return Err(Failure::new(Exit::Refused, message)
                 .hint("look at `rota policy diff`; where it is meant, add --accept-removals"));
         }

@@ -24,7 +24,7 @@ use crate::aws::ObjectReader;
 use crate::commands::count_of;
 use crate::exit::Failure;
 use crate::policy_notices;
-use crate::policy_source::{PolicySource, Unreadable};
+use crate::policy_source::{self, PolicySource, Read, Unreadable, judge};
 
 /// The part of the daemon that speaks of the policy in `/readyz`.
 const PART: &str = "policy";
@@ -49,6 +49,8 @@ enum Found {
         digest: String,
         /// Of a person, where a daemon would not take it by itself.
         consent: Option<PolicyConsent>,
+        /// Of the texts that it was read from.
+        mark: String,
     },
     /// What is wrong with it, in one line, and what to do.
     Refused {
@@ -59,8 +61,7 @@ enum Found {
 
 impl Keeper {
     pub(super) async fn run(self, crew: Crew) {
-        // What this process last saw in the source; a change is acted on, a stale file is not.
-        let mut seen: Option<String> = None;
+        let mut seen = Seen::default();
         while !crew.stop.is_cancelled() {
             match self.look(&crew, &mut seen).await {
                 Ok(()) => crew.pause(self.every).await,
@@ -69,14 +70,14 @@ impl Keeper {
         }
     }
 
-    async fn look(&self, crew: &Crew, seen: &mut Option<String>) -> Result<(), Fault> {
+    async fn look(&self, crew: &Crew, seen: &mut Seen) -> Result<(), Fault> {
         let accepted = crew.engine.refresh_policy().await?;
-        let found = self.find(accepted.as_deref(), seen.as_deref()).await?;
-        let refused = match found {
+        let refused = match self.find(accepted.as_deref(), seen).await? {
             Found::Current => None,
-            Found::New { policy, digest, consent } => {
-                self.accept(crew, accepted.as_deref(), &policy, &digest, consent).await?;
-                *seen = Some(digest);
+            Found::New { policy, digest, consent, mark } => {
+                let version = self.accept(crew, accepted.as_deref(), &policy, &digest, consent).await?;
+                self.journal.keep_policy_source(version, &mark).await?;
+                seen.digest = Some(digest);
                 None
             }
             Found::Refused { why, command } => Some((why, command)),
@@ -99,33 +100,70 @@ impl Keeper {
         Ok(())
     }
 
-    async fn find(&self, accepted: Option<&AcceptedPolicy>, seen: Option<&str>) -> Result<Found, Fault> {
-        let command = format!("rota policy lint {}", self.source);
-        let read = match self.source.load(&self.kinds, self.objects.as_deref()).await {
-            Ok(read) => read,
-            Err(Unreadable::Refused(diagnostic)) => {
-                return Ok(Found::Refused { why: diagnostic.headline(), command });
-            }
-            Err(Unreadable::Failed(Failure { message, .. })) => {
-                return Ok(Found::Refused { why: message, command });
-            }
+    /// Reads the source's texts; what they say only where they are other texts than
+    /// before, or another policy was accepted meanwhile.
+    async fn find(&self, accepted: Option<&AcceptedPolicy>, seen: &mut Seen) -> Result<Found, Fault> {
+        let pieces = match self.source.read(self.objects.as_deref()).await {
+            Ok(pieces) => pieces,
+            Err(Unreadable::Refused(diagnostic)) => return Ok(self.refuse(diagnostic.headline())),
+            Err(Unreadable::Failed(Failure { message, .. })) => return Ok(self.refuse(message)),
         };
-        let (Some(policy), Some(digest)) = (read.loaded.policy, read.digest) else {
-            let first = read.loaded.diagnostics.iter().find(|finding| finding.level == Level::Error);
-            let first = first.map(place_and_headline).unwrap_or_default();
-            let why = format!("the policy has {}{first}", summary(&read.loaded.diagnostics));
-            return Ok(Found::Refused { why, command });
+        let mark = policy_source::mark(&pieces);
+        let version = accepted.map(|accepted| accepted.version);
+        if let Some(judged) = seen.judged.as_ref().filter(|it| it.mark == mark && it.version == version) {
+            return Ok(judged.refused.clone().map_or(Found::Current, |why| self.refuse(why)));
+        }
+        let known = match version {
+            Some(version) => self.journal.policy_source(version).await?,
+            None => None,
         };
-        let Some(accepted) = accepted else {
-            return Ok(Found::New { policy: Box::new(policy), digest, consent: None });
-        };
-        if accepted.digest == digest {
+        if known.as_ref() == Some(&mark) {
+            seen.judged = Some(Judged { mark, version, refused: None });
             return Ok(Found::Current);
         }
+        let kinds = Arc::clone(&self.kinds);
+        let read = tokio::task::spawn_blocking(move || judge(&pieces, &kinds)).await;
+        let read =
+            read.map_err(|_| Fault::transient("reading the policy panicked; please report the bug"))?;
+        let Read { loaded, digest } = read;
+        let (Some(policy), Some(digest)) = (loaded.policy, digest) else {
+            let first = loaded.diagnostics.iter().find(|finding| finding.level == Level::Error);
+            let first = first.map(place_and_headline).unwrap_or_default();
+            let why = format!("the policy has {}{first}", summary(&loaded.diagnostics));
+            seen.judged = Some(Judged { mark, version, refused: Some(why.clone()) });
+            return Ok(self.refuse(why));
+        };
+        if accepted.is_some_and(|accepted| accepted.digest == digest) {
+            if let Some(version) = version {
+                self.journal.keep_policy_source(version, &mark).await?;
+            }
+            seen.judged = Some(Judged { mark, version, refused: None });
+            return Ok(Found::Current);
+        }
+        self.compare(accepted, policy, digest, mark, seen.digest.as_deref()).await
+    }
+
+    fn refuse(&self, why: String) -> Found {
+        Found::Refused { why, command: format!("rota policy lint {}", self.source) }
+    }
+
+    /// Whether a good policy that is not the accepted one may become it. A person's
+    /// consent can come at any time, so this is asked at every look.
+    async fn compare(
+        &self,
+        accepted: Option<&AcceptedPolicy>,
+        policy: Policy,
+        digest: String,
+        mark: String,
+        seen: Option<&str>,
+    ) -> Result<Found, Fault> {
+        let Some(accepted) = accepted else {
+            return Ok(Found::New { policy: Box::new(policy), digest, consent: None, mark });
+        };
         let consent = self.journal.policy_consent(&digest, accepted.version).await?;
         let to_removals = consent.as_ref().is_some_and(|consent| consent.removals);
-        if !to_removals && removals_need_consent(&accepted.policy, &policy) {
-            let changes = diff(&accepted.policy, &policy);
+        if !to_removals && removals_need_consent(accepted.policy.ids(), &policy) {
+            let changes = diff(&accepted.policy.unpack(), &policy);
             return Ok(Found::Refused {
                 why: format!("the policy would lose more than a fifth of its secrets ({changes})"),
                 command: format!("rota policy accept --policy {} --accept-removals", self.source),
@@ -145,7 +183,7 @@ impl Keeper {
                 command: format!("rota policy accept --policy {}", self.source),
             });
         }
-        Ok(Found::New { policy: Box::new(policy), digest, consent })
+        Ok(Found::New { policy: Box::new(policy), digest, consent, mark })
     }
 
     async fn accept(
@@ -155,7 +193,7 @@ impl Keeper {
         policy: &Policy,
         digest: &str,
         consent: Option<PolicyConsent>,
-    ) -> Result<(), Fault> {
+    ) -> Result<i64, Fault> {
         let source = format!("{} ({})", self.replica, self.source);
         let by = match consent {
             Some(consent) => format!("{}: {}; taken by {source}", consent.by, consent.reason),
@@ -163,15 +201,32 @@ impl Keeper {
         };
         let accepted = self.journal.accept_policy(policy, digest, &by).await?;
         let changes = match before {
-            Some(before) => diff(&before.policy, policy).to_string(),
+            Some(before) => diff(&before.policy.unpack(), policy).to_string(),
             None => count_of(policy),
         };
         self.journal.notify(vec![policy_notices::accepted(&accepted, &changes)]).await?;
         tracing::info!(version = accepted.version, %changes, "accepted the policy");
         crew.engine.refresh_policy().await?;
         crew.wake.up("policy");
-        Ok(())
+        Ok(accepted.version)
     }
+}
+
+/// What this process saw in the source.
+#[derive(Default)]
+struct Seen {
+    /// The policy that it last accepted; a change is acted on, a stale file is not.
+    digest: Option<String>,
+    judged: Option<Judged>,
+}
+
+/// Texts that need not be judged again.
+struct Judged {
+    mark: String,
+    /// The accepted version that they were compared with.
+    version: Option<i64>,
+    /// What is wrong with them; `None` where they are the accepted policy.
+    refused: Option<String>,
 }
 
 /// Where the first mistake stands, and what it is.

@@ -48,8 +48,8 @@ pub(super) struct PolicyLine {
 impl From<&AcceptedPolicy> for PolicyLine {
     fn from(accepted: &AcceptedPolicy) -> Self {
         Self {
-            application: accepted.policy.application.clone(),
-            environment: accepted.policy.environment,
+            application: accepted.policy.shared().application.clone(),
+            environment: accepted.policy.shared().environment,
             version: accepted.version,
             accepted_by: accepted.by.clone(),
             accepted_at: accepted.at,

@@ -161,7 +161,7 @@ impl Crew {
         let name = channel.name();
         let work = || async {
             let policy = self.engine.refresh_policy().await?;
-            let made = channels.notifier(channel, policy.as_ref().map(|accepted| &*accepted.policy));
+            let made = channels.notifier(channel, policy.as_ref().map(|accepted| accepted.policy.shared()));
             let trouble = made
                 .as_ref()
                 .err()

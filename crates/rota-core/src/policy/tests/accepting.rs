@@ -1,4 +1,5 @@
 use super::{HEAD, SESSION, load};
+use crate::policy::CompactPolicy;
 use crate::policy::accept::{diff, digest, removals_need_consent};
 use crate::policy::model::Policy;
 
@@ -55,10 +56,40 @@ fn a_difference_names_secrets_and_the_keys_that_changed() {
 
 #[test]
 fn losing_more_than_a_fifth_of_the_secrets_needs_consent() {
+    let need = |old: &Policy, new: &Policy| removals_need_consent(old.secrets.keys(), new);
     let ten = of(10);
-    assert!(!removals_need_consent(&ten, &of(10)));
-    assert!(!removals_need_consent(&ten, &of(8)));
-    assert!(removals_need_consent(&ten, &of(7)));
-    assert!(removals_need_consent(&of(1), &of(0)));
-    assert!(!removals_need_consent(&of(0), &ten));
+    assert!(!need(&ten, &of(10)));
+    assert!(!need(&ten, &of(8)));
+    assert!(need(&ten, &of(7)));
+    assert!(need(&of(1), &of(0)));
+    assert!(!need(&of(0), &ten));
+}
+
+#[test]
+fn a_compact_policy_holds_everything_and_equal_secrets_once() {
+    // A name that is a word of the text itself comes back in both places.
+    let odd = "[secret.kind]\nkind = \"generated\"\nclass = \"password\"\nformat = \"password:24\"\n\
+        cadence = \"90d\"\nconsumers = [\"backend\"]\nremind = [\"21d\"]\n";
+    let whole = policy(&format!("{HEAD}{SESSION}{odd}"));
+    let compact = CompactPolicy::of(&whole).unwrap();
+    assert_eq!(compact.unpack(), whole);
+    assert_eq!((compact.len(), compact.is_empty()), (2, false));
+    assert_eq!(compact.longest_reminder(), jiff::SignedDuration::from_hours(21 * 24));
+    for id in whole.secrets.keys() {
+        assert_eq!(compact.secret(id).as_ref(), whole.secrets.get(id));
+        assert_eq!(compact.entry(id), whole.entry(id));
+    }
+    assert_eq!(compact.ids().collect::<Vec<_>>(), whole.secrets.keys().collect::<Vec<_>>());
+    assert!(compact.shared().secrets.is_empty() && compact.shared().stores == whole.stores);
+
+    let text = serde_json::to_string(&compact).unwrap();
+    assert_eq!(text, serde_json::to_string(&whole).unwrap());
+    assert_eq!(serde_json::from_str::<CompactPolicy>(&text).unwrap(), compact);
+    assert!(
+        serde_json::from_str::<CompactPolicy>(&text.replace("\"kind\":\"generated\"", "\"kind\":7")).is_err()
+    );
+
+    let same = CompactPolicy::of(&of(50)).unwrap();
+    assert_eq!(same.unpack(), of(50));
+    assert_eq!(same.distinct_secrets(), 1);
 }

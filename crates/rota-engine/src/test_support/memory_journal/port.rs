@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::{ConsumerId, Epoch, RotationId};
+use rota_core::policy::CompactPolicy;
 use rota_core::policy::model::{Policy, PolicyEntry};
 use rota_core::rotation::{Event, RolloutEvidence, Source, State, apply};
 use serde_json::json;
@@ -40,7 +41,8 @@ impl Journal for MemoryJournal {
     }
 
     async fn accept_policy(&self, policy: &Policy, digest: &str, by: &str) -> Result<AcceptedPolicy, Fault> {
-        let (policy, digest, by) = (Arc::new(policy.clone()), digest.to_owned(), by.to_owned());
+        let compact = CompactPolicy::of(policy).map_err(|error| Fault::invalid(error.to_string()))?;
+        let (policy, digest, by) = (Arc::new(compact), digest.to_owned(), by.to_owned());
         self.transaction("accept_policy", digest.clone(), move |tables, now| {
             Ok(tables.accept_policy(policy, digest, by, now))
         })
@@ -226,7 +228,7 @@ fn system_entry(kind: &str, due: &DueSecret, why: &str) -> HistoryEntry {
 impl Tables {
     fn accept_policy(
         &mut self,
-        policy: Arc<Policy>,
+        policy: Arc<CompactPolicy>,
         digest: String,
         by: String,
         at: Timestamp,
@@ -237,7 +239,7 @@ impl Tables {
         for row in self.secrets.values_mut() {
             row.in_policy = false;
         }
-        for (id, secret) in &policy.secrets {
+        for (id, secret) in &policy.unpack().secrets {
             let row = self.secret(id);
             row.in_policy = true;
             row.priority = secret.priority;
