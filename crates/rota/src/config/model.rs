@@ -212,7 +212,7 @@ pub(crate) struct Telemetry {
 /// The lease must leave room for the engine's own margin and one slow call.
 const SHORTEST_LEASE: SignedDuration = SignedDuration::from_secs(30);
 
-/// The database's functions refuse less (migrations/0007_scale.sql).
+/// The database's functions refuse less (migrations/0009_scale.sql).
 const SHORTEST_RETENTION: [(&str, SignedDuration); 2] = [
     ("retention.notices", SignedDuration::from_hours(24)),
     ("retention.observations", SignedDuration::from_hours(90 * 24)),
