@@ -198,8 +198,8 @@ impl Rotator for Instant {
         }
     }
 
-    fn target_identity(&self, policy: &SecretPolicy) -> Option<String> {
-        self.target.then(|| format!("target-of-{}", policy.id))
+    fn target_identities(&self, policy: &SecretPolicy) -> Vec<String> {
+        self.target.then(|| format!("target-of-{}", policy.id)).into_iter().collect()
     }
 
     fn parts_of(&self, fields: &Bundle, _: &SecretPolicy) -> Result<Bundle, Fault> {

@@ -74,7 +74,7 @@ mod tests {
         let version = AcceptedPolicy {
             version: 12,
             digest: String::new(),
-            policy: Arc::new(policy),
+            policy: Arc::new(rota_core::policy::CompactPolicy::of(&policy).unwrap()),
             by: "rota-1 (acd.toml)".to_owned(),
             at: now,
         };

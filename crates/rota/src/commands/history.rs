@@ -76,8 +76,8 @@ async fn rotations(context: &Context, reports: &Reports, list: &HistoryList) -> 
         }
         HistoryFormat::Runbook => {
             let accepted = reports.accepted_policy().await?;
-            let environment =
-                accepted.map_or("-", |accepted| wiring::environment_word(accepted.policy.environment));
+            let environment = accepted
+                .map_or("-", |accepted| wiring::environment_word(accepted.policy.shared().environment));
             for rotation in rotations.iter().filter(|rotation| rotation.ended_at.is_some()) {
                 out.line(runbook_line(rotation, environment))?;
             }

@@ -57,7 +57,10 @@ pub(super) async fn accepted_or(
 ) -> Result<Arc<Accepted>, Failure> {
     match source {
         Some(_) => Ok(Arc::new(good(context, source).await?.0)),
-        None => Ok(reports.accepted_policy().await?.ok_or_else(none_accepted)?.policy),
+        None => {
+            let accepted = reports.accepted_policy().await?.ok_or_else(none_accepted)?;
+            Ok(Arc::new(accepted.policy.unpack()))
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context, recover: &Recover) -> Outcome {
         return Err(Failure::new(Exit::Refused, "there is nothing to recover")
             .hint("the state database is the one that its incarnation began on"));
     }
-    let policy = reports.accepted_policy().await?.ok_or_else(none_accepted)?.policy;
+    let policy = reports.accepted_policy().await?.ok_or_else(none_accepted)?.policy.unpack();
     let compared = compare(&settings, &policy, &reports).await?;
     let differing = differing(&compared);
     let out = context.output;
