@@ -44,12 +44,7 @@ fn in_seconds(policy: &mut Policy, world: &World) {
             store.settings = json!({ "region": "us-east-1" });
         }
     }
-    for consumer in policy.consumers.values_mut() {
-        consumer.rollout.kind = "test-fleet".to_owned();
-        consumer.rollout.settings = Value::Null;
-        consumer.checks = vec![test_kind("test-health")];
-        consumer.settle = SignedDuration::ZERO;
-    }
+    in_place(policy);
     let second = SignedDuration::from_secs(1);
     for secret in policy.secrets.values_mut() {
         secret.schedule = Schedule::OnRequest;
@@ -60,6 +55,18 @@ fn in_seconds(policy: &mut Policy, world: &World) {
         secret.healthy = Healthy { count: 1, every: second, failures: 3 };
         secret.deadlines.clear();
         secret.remind.clear();
+    }
+}
+
+/// Rollouts, checks, hooks and proofs become the tests' own.
+pub(crate) fn in_place(policy: &mut Policy) {
+    for consumer in policy.consumers.values_mut() {
+        consumer.rollout.kind = "test-fleet".to_owned();
+        consumer.rollout.settings = Value::Null;
+        consumer.checks = vec![test_kind("test-health")];
+        consumer.settle = SignedDuration::ZERO;
+    }
+    for secret in policy.secrets.values_mut() {
         secret.hooks.clear();
         secret.prove = secret.prove.as_ref().map(|_| test_kind("test-provider"));
     }
@@ -115,7 +122,7 @@ async fn with_databases(policy: &mut Policy, world: &World) -> Vec<TestDatabase>
 
 /// A value as a person would hand it in: plain, or the fields as one JSON object; and
 /// its parts, for the revoke.
-fn handed_in(secret: &SecretPolicy) -> (SecretValue, Vec<String>) {
+pub(crate) fn handed_in(secret: &SecretPolicy) -> (SecretValue, Vec<String>) {
     let mut all = serde_json::Map::new();
     for (name, field) in &secret.fields {
         let format = field.format.as_ref().or(secret.format.as_ref());

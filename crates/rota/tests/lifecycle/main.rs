@@ -1,6 +1,7 @@
 //! Whole lives of secrets on a real Postgres, with the real engine and adapters.
 
 mod consumers;
+mod emulator;
 mod mesh;
 mod support;
 mod time;
@@ -11,6 +12,7 @@ mod emergencies;
 mod env_file;
 mod examples;
 mod interrupted;
+mod lives;
 mod operator;
 mod postgres;
 mod runbooks;

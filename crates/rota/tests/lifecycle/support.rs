@@ -34,6 +34,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::sync::OnceCell;
 
 use crate::consumers::{self, Consumers, WithConsumers};
+use crate::emulator::Emulator;
 use crate::time::{self, Time};
 
 /// Every test's database is a copy of one of these.
@@ -91,6 +92,8 @@ pub(crate) struct World {
     /// A strict Secrets Manager; stores of its kind in the policy use it.
     pub(crate) aws: Arc<SecretsManagerFake>,
     pub(crate) vault: Arc<VaultFake>,
+    /// In its place where the test asked for it.
+    pub(crate) emulator: Option<Arc<Emulator>>,
     pub(crate) time: Arc<Time>,
     /// The services that read the secrets, and the checks of the tests.
     pub(crate) consumers: Arc<Consumers>,
@@ -155,15 +158,20 @@ async fn migrated(simulated: bool) -> TestDatabase {
 impl World {
     /// In real time, with a strict Secrets Manager that checks signatures.
     pub(crate) async fn new() -> Self {
-        Self::with(false).await
+        Self::with(false, false).await
     }
 
     /// In a time of its own.
     pub(crate) async fn simulated() -> Self {
-        Self::with(true).await
+        Self::with(true, false).await
     }
 
-    async fn with(simulated: bool) -> Self {
+    /// In a time of its own, with the AWS emulator.
+    pub(crate) async fn emulated() -> Self {
+        Self::with(true, true).await
+    }
+
+    async fn with(simulated: bool, emulated: bool) -> Self {
         let database = migrated(simulated).await;
         let settings = ConnectSettings::from_url(database.url()).unwrap().max_connections(4);
         let pool = settings.act_as("rota_daemon").connect().await.unwrap();
@@ -176,14 +184,17 @@ impl World {
             // A signature is made in real time and would be too old.
             aws.add_key(KEY_ID, KEY);
         }
+        let emulator = emulated.then(|| Arc::new(Emulator::start(time.clock.clone())));
+        let endpoint = emulator.as_ref().map_or_else(|| aws.url(), |emulator| emulator.url());
         let vault = VaultFake::start(listen()).unwrap();
-        let catalog = Catalog::new(environment(folder.path(), aws_at(&aws.url()).await, &vault));
+        let catalog = Catalog::new(environment(folder.path(), aws_at(&endpoint).await, &vault));
         let consumers = Arc::new(Consumers::new(Arc::clone(&time)));
         Self {
             journal: Arc::new(PgJournal::new(pool)),
             adapters: Arc::new(WithConsumers::new(catalog, Arc::clone(&consumers))),
             aws: Arc::new(aws),
             vault: Arc::new(vault),
+            emulator,
             time,
             consumers,
             operator,
