@@ -1,11 +1,12 @@
 //! The policies in `config/` are accepted with the kinds that there are.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rota_adapters::catalog::kinds;
+use rota_adapters::catalog::{CHECKS, HOOKS, ROLLOUTS, ROTATORS, STORES, kinds};
 use rota_core::policy::diagnostic::{Level, render_all};
 use rota_core::policy::schema::schema;
-use rota_core::policy::{Piece, load};
+use rota_core::policy::{Loaded, Piece, load};
 
 fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
@@ -21,20 +22,50 @@ fn policies() -> Vec<PathBuf> {
     found
 }
 
-#[test]
-fn every_policy_in_config_is_accepted_without_a_warning() {
+fn loaded() -> impl Iterator<Item = Loaded> {
     let kinds = kinds().unwrap();
     assert!(policies().len() >= 6);
-    let mut said = String::new();
-    for path in policies() {
+    policies().into_iter().map(move |path| {
         let piece = Piece::from_bytes(path.display().to_string(), std::fs::read(&path).unwrap()).unwrap();
-        let loaded = load(&[piece], &kinds);
+        load(&[piece], &kinds)
+    })
+}
+
+#[test]
+fn every_policy_in_config_is_accepted_without_a_warning() {
+    let mut said = String::new();
+    for loaded in loaded() {
         let worse: Vec<_> = loaded.diagnostics.iter().filter(|d| d.level < Level::Hint).cloned().collect();
         if !worse.is_empty() || loaded.policy.is_none() {
             said.push_str(&render_all(&worse));
         }
     }
     assert!(said.is_empty(), "{said}");
+}
+
+/// Kinds that none of the applications in `config/examples/` has a use for.
+const WITHOUT_AN_EXAMPLE: [&str; 3] = ["rollout webhook", "hook command", "hook ecs-task"];
+
+#[test]
+fn every_kind_has_an_example() {
+    let mut used = BTreeSet::new();
+    for policy in loaded().filter_map(|loaded| loaded.policy) {
+        used.extend(policy.stores.values().map(|store| format!("store {}", store.kind)));
+        for consumer in policy.consumers.values() {
+            used.insert(format!("rollout {}", consumer.rollout.kind));
+            used.extend(consumer.checks.iter().map(|check| format!("check {}", check.kind)));
+        }
+        for secret in policy.secrets.values() {
+            used.insert(format!("rotator {}", secret.kind));
+            used.extend(secret.hooks.iter().map(|hook| format!("hook {}", hook.kind)));
+        }
+    }
+    let specs = STORES.iter().map(|kind| kind.spec).chain(ROTATORS.iter().map(|kind| kind.spec));
+    let specs = specs.chain(ROLLOUTS.iter().map(|kind| kind.spec)).chain(CHECKS.iter().map(|kind| kind.spec));
+    let specs = specs.chain(HOOKS.iter().map(|kind| kind.spec));
+    let all = specs.map(|spec| format!("{} {}", spec.port, spec.name));
+    let missing: Vec<String> = all.filter(|kind| !used.contains(kind)).collect();
+    assert_eq!(missing, WITHOUT_AN_EXAMPLE, "add an entry to a policy in config/examples");
 }
 
 #[test]

@@ -85,6 +85,7 @@ rules! {
     NO_PAGE = "P091", Hint, "an operator-supplied secret without a page";
     NO_PROOF = "P092", Hint, "an operator-supplied secret without a proof";
     PROVE_WHICH = "P093", Error, "a proof that does not know its field";
+    STATIC_KEY = "P094", Hint, "a static key where the platform offers a role";
     // The tables that kinds bring.
     KIND_TABLE = "P100", Error, "a kind's table with a key or value that the kind does not take";
 }

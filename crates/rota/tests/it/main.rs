@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod daemons;
+mod house;
 mod looking_after;
 mod offline;
 mod orders;

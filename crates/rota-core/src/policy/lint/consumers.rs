@@ -6,12 +6,14 @@ use crate::policy::raw::{ConsumerList, list_of};
 use crate::policy::resolve::shared::Shared;
 use crate::policy::rules;
 use crate::policy::source::{Finding, Findings};
+use crate::publication;
 use crate::rotation::Source;
 
 pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
     named(subject, findings);
     proof(subject, findings);
     owner(subject, findings);
+    static_key(subject, findings);
     if subject.resolved.facts.source == Source::Submitted {
         operator(subject, findings);
     } else if let Some(at) = subject.layers.get(|t| &t.inbox) {
@@ -54,6 +56,25 @@ fn owner(subject: &Subject<'_>, findings: &mut Findings) {
                 format!("nobody is told by name about `{}`", name.value),
             )
             .help("add `owner = \"NAME\"` here or in `[defaults]`, and a table `[owner.NAME]`"),
+        );
+    }
+}
+
+/// How the AWS SDKs call the two halves of a key that does not expire.
+const STATIC_KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
+/// A role's credentials rotate by themselves.
+fn static_key(subject: &Subject<'_>, findings: &mut Findings) {
+    let policy = &subject.resolved.policy;
+    let name = subject.layers.name;
+    let published = publication::names(policy);
+    let mut names = published.iter().map(|name| name.as_str()).chain([name.value.as_str()]);
+    if names.any(|name| STATIC_KEYS.iter().any(|key| name.to_ascii_uppercase().contains(key))) {
+        let message = format!("`{}` is a key that does not expire", name.value);
+        findings.push(
+            Finding::new(&rules::STATIC_KEY, name.span, message).help(
+                "where its consumers run on AWS, give them a role: its credentials rotate by themselves",
+            ),
         );
     }
 }

@@ -13,6 +13,10 @@ use crate::schedule::{Schedule, Window};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
+/// What a change of clocks leaves of a day: zones move by up to three hours, other than
+/// over the date line.
+const SHORTEST_DAY: SignedDuration = SignedDuration::from_hours(21);
+
 /// What people mean by monthly, quarterly, twice a year and yearly.
 const USUAL: [SignedDuration; 4] = [
     SignedDuration::from_hours(30 * 24),
@@ -129,10 +133,12 @@ fn fits(subject: &Subject<'_>, every: SignedDuration, findings: &mut Findings) {
     // Promotion always; introduction and withdrawal where consumers see a second value.
     let rollouts = if policy.publish.shows_a_second() { 3 } else { 1 };
     let closed = policy.window.as_ref().map_or(SignedDuration::ZERO, Window::longest_closed);
+    let watched = policy.healthy.every.checked_mul(i32::try_from(policy.healthy.count).unwrap_or(i32::MAX));
+    let watch = watched.unwrap_or(SignedDuration::MAX).max(policy.kept_overlap());
     let total = policy
         .lead
         .saturating_add(rollout * rollouts)
-        .saturating_add(policy.kept_overlap())
+        .saturating_add(watch)
         .saturating_add(policy.revoke_after)
         .saturating_add(closed);
     // Cadences of seconds are for watching, with deadlines that were meant for real ones.
@@ -148,7 +154,14 @@ fn fits(subject: &Subject<'_>, every: SignedDuration, findings: &mut Findings) {
     let parts = [
         (policy.lead, format!("the lead ({})", show(policy.lead))),
         (rollout, format!("the rollouts ({rollouts} times up to {})", show(rollout))),
-        (policy.kept_overlap(), format!("the overlap ({})", show(policy.kept_overlap()))),
+        (
+            watch,
+            format!(
+                "the {} ({})",
+                if watch > policy.kept_overlap() { "healthy observations" } else { "overlap" },
+                show(watch)
+            ),
+        ),
         (policy.revoke_after, format!("revoke_after ({})", show(policy.revoke_after))),
         (closed, format!("the closed window ({})", show(closed))),
     ];
@@ -221,6 +234,13 @@ pub(super) fn lint_calendars(shared: &Shared, findings: &mut Findings) {
         };
         let Some(cron) = &table.cron else { continue };
         let days = days_up(gaps.longest);
+        if shared.environment() == Environment::Production && gaps.shortest < SHORTEST_DAY {
+            let message = format!("dates of `{name}` are only {} apart in production", show(gaps.shortest));
+            findings.push(
+                Finding::new(&rules::CADENCE_TOO_SHORT, cron.span, message)
+                    .help("write one date a day at most; shorter cadences are for staging and development"),
+            );
+        }
         if let Some(at) = &table.max_age {
             if at.value.is_zero() {
                 findings.push(nothing("max_age", at.span, "write the age that is promised, such as \"93d\""));

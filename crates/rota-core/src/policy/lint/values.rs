@@ -68,8 +68,10 @@ pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
             );
             continue;
         }
-        if let Some(class) = policy.class {
-            strength(subject, class, format, span, findings);
+        match policy.class {
+            Some(class) => strength(subject, class, format, span, findings),
+            None if generated => least_of_all(format, span, findings),
+            None => {}
         }
     }
     if policy.kind == GENERATED {
@@ -124,6 +126,17 @@ fn strength(subject: &Subject<'_>, class: Class, format: &Format, span: Span, fi
         );
         let help = format!("write {}", suggestion(class, SIGNING_BYTES_PRODUCTION));
         findings.push(Finding::new(&rules::RATHER_WEAK, span, message).help(help));
+    }
+}
+
+/// Whatever it is for, it is as long as the shortest class asks.
+fn least_of_all(format: &Format, span: Span, findings: &mut Findings) {
+    let found = *format.length().start();
+    if found < PASSWORD_CHARS {
+        let message =
+            format!("`{format}` has {found} characters, and a generated value needs {PASSWORD_CHARS}");
+        let help = format!("write {}", suggestion(Class::Password, PASSWORD_CHARS));
+        findings.push(Finding::new(&rules::TOO_WEAK, span, message).help(help));
     }
 }
 
@@ -184,7 +197,7 @@ fn complete(subject: &Subject<'_>, findings: &mut Findings) {
             Finding::new(
                 &rules::NO_CLASS,
                 name.span,
-                format!("no minimum holds for `{}`: it has no class", name.value),
+                format!("only the least minimum holds for `{}`: it has no class", name.value),
             )
             .help("add `class = \"signing\"`, `\"api-key\"` or `\"password\"`"),
         );

@@ -2,7 +2,6 @@
 
 mod accepting;
 mod documented;
-mod examples;
 mod loading;
 mod robust;
 mod rules;

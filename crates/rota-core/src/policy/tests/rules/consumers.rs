@@ -122,3 +122,21 @@ fn a_person_finds_the_page_and_the_value_is_proven() {
                  prove = { kind = \"http\", url = \"https://platform.example.com/v1/models\", expect = 200 }\n";
     assert_eq!(super::load(&(text + whole)).diagnostics, []);
 }
+
+#[test]
+fn a_role_is_better_than_a_static_key() {
+    let key = KEY.replace("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY");
+    let text = added(&format!("{key}consumers = [\"backend\"]\n"));
+    assert_snapshot!(rule("P094", &text), @r#"
+    hint[P094]: `AWS_SECRET_ACCESS_KEY` is a key that does not expire
+      --> policy.toml:28:9
+       |
+    28 | [secret.AWS_SECRET_ACCESS_KEY]
+       |         ^^^^^^^^^^^^^^^^^^^^^
+       = help: where its consumers run on AWS, give them a role: its credentials rotate by themselves
+    "#);
+    let fields = added(&format!(
+        "{KEY}consumers = [\"backend\"]\nfields = {{ aws_access_key_id = {{}}, aws_secret_access_key = {{}} }}\n"
+    ));
+    assert!(rule("P094", &fields).contains("OPENAI_API_KEY"));
+}

@@ -128,6 +128,39 @@ fn a_rotation_fits_between_two_promotions() {
 }
 
 #[test]
+fn enough_observations_fit_too() {
+    let text = edited("cadence = \"90d\"", "cadence = \"30d\"\nhealthy = { count = 100, every = \"8h\" }");
+    assert_snapshot!(rule("P034", &text), @r#"
+    warning[P034]: a rotation of `SESSION_SECRET` can take 34d9h33m, and the next one is due after 30d
+      --> policy.toml:24:11
+       |
+    24 | cadence = "30d"
+       |           ^^^^^
+       = help: shorten one of these: the lead (1d), the rollouts (3 times up to 31m), the healthy observations (33d8h)
+    "#);
+}
+
+#[test]
+fn a_calendar_is_not_busier_than_a_day_in_production() {
+    let calendar = |cron: &str| {
+        let dates =
+            format!("calendar = \"busy\"\n[calendar.busy]\ncron = \"{cron}\"\nzone = \"America/New_York\"\n");
+        edited("cadence = \"90d\"\n", "") + &dates
+    };
+    assert_snapshot!(rule("P032", &calendar("*/5 * * * *")), @r#"
+    error[P032]: dates of `busy` are only 5m apart in production
+      --> policy.toml:29:8
+       |
+    29 | cron = "*/5 * * * *"
+       |        ^^^^^^^^^^^^^
+       = help: write one date a day at most; shorter cadences are for staging and development
+    "#);
+    // A day of 23 hours is a day.
+    let daily = super::load(&calendar("0 10 * * *"));
+    assert!(daily.diagnostics.iter().all(|found| found.code != "P032"));
+}
+
+#[test]
 fn a_calendar_keeps_the_age_that_it_promises() {
     let calendar =
         "calendar = \"quarterly\"\n[calendar.quarterly]\ncron = \"0 10 15 1,4,7,10 *\"\nzone = \"UTC\"\n";

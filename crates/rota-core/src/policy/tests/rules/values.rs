@@ -182,12 +182,25 @@ fn a_generated_secret_has_a_format() {
 #[test]
 fn a_generated_secret_has_a_class() {
     assert_snapshot!(rule("P055", &edited("class = \"signing\"\n", "")), @r#"
-    warning[P055]: no minimum holds for `SESSION_SECRET`: it has no class
+    warning[P055]: only the least minimum holds for `SESSION_SECRET`: it has no class
       --> policy.toml:20:9
        |
     20 | [secret.SESSION_SECRET]
        |         ^^^^^^^^^^^^^^
        = help: add `class = "signing"`, `"api-key"` or `"password"`
+    "#);
+}
+
+#[test]
+fn a_generated_value_without_a_class_is_not_tiny() {
+    let text = edited("class = \"signing\"\n", "").replace("hex:64", "hex:1");
+    assert_snapshot!(rule("P050", &text), @r#"
+    error[P050]: `hex:1` has 2 characters, and a generated value needs 16
+      --> policy.toml:22:10
+       |
+    22 | format = "hex:1"
+       |          ^^^^^^^
+       = help: write `password:24`
     "#);
 }
 
