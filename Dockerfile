@@ -19,8 +19,11 @@ COPY --from=build /out/etc/rota /etc/rota
 # Non-root; the root file system may be read-only; no shell is needed.
 USER 65532:65532
 WORKDIR /etc/rota
+# Where default.toml lies, and {environment}.toml for those who set ROTA_ENVIRONMENT.
+ENV ROTA_CONFIG_DIR=/etc/rota
 ENV ROTA__DAEMON__LISTEN=0.0.0.0:9464
 EXPOSE 9464
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/usr/local/bin/rota", "health"]
+# Alive, not ready: a database that is down is no reason to restart the daemon.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/usr/local/bin/rota", "health", "--live"]
 ENTRYPOINT ["/usr/local/bin/rota"]
 CMD ["serve"]

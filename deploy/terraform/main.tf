@@ -49,13 +49,57 @@ variable "policy_key" {
 }
 
 variable "managed_secret_arns" {
-  description = "The secrets that Rota may rotate, as ARNs or patterns"
+  description = "The secrets that Rota may rotate, as ARNs or patterns; rota-slots/* comes by itself"
   type        = list(string)
 }
 
 variable "managed_service_arns" {
   description = "The ECS services that Rota may roll out"
   type        = list(string)
+}
+
+# What follows is for policies that use it. An empty list gives no right.
+
+variable "kms_key_arns" {
+  description = "The keys of your own that encrypt these secrets and the daemon's own two"
+  type        = list(string)
+  default     = []
+}
+
+variable "pinned_task_definition_arns" {
+  description = "The families of services whose references are pinned: arn:...:task-definition/FAMILY:*"
+  type        = list(string)
+  default     = []
+}
+
+variable "hook_task_definition_arns" {
+  description = "The tasks that hooks run: arn:...:task-definition/FAMILY:*"
+  type        = list(string)
+  default     = []
+}
+
+variable "passed_role_arns" {
+  description = "The task and execution roles of pinned services and of hooks' tasks"
+  type        = list(string)
+  default     = []
+}
+
+variable "assumed_role_arns" {
+  description = "The roles that the policy names with assume_role"
+  type        = list(string)
+  default     = []
+}
+
+variable "database_user_arns" {
+  description = "Log in at the state database with IAM: arn:...:rds-db:REGION:ACCOUNT:dbuser:RESOURCE/USER"
+  type        = list(string)
+  default     = []
+}
+
+variable "settings" {
+  description = "More settings of Rota that are no secrets, by their variable: ROTA__SLACK__STATUS_URL"
+  type        = map(string)
+  default     = {}
 }
 
 variable "replicas" {
@@ -65,6 +109,15 @@ variable "replicas" {
 }
 
 data "aws_region" "current" {}
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+
+locals {
+  region  = data.aws_region.current.name
+  secrets = "arn:${data.aws_partition.current.partition}:secretsmanager:${local.region}:${data.aws_caller_identity.current.account_id}:secret"
+  # Where pending values of documents and of new secrets wait.
+  slot_arns = ["${local.secrets}:rota-slots/*"]
+}
 
 resource "aws_cloudwatch_log_group" "rota" {
   name              = "/rota"
@@ -89,13 +142,26 @@ resource "aws_iam_role" "execution" {
 
 resource "aws_iam_role_policy_attachment" "execution" {
   role       = aws_iam_role.execution.name
-  policy_arn = "arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
 }
 
 data "aws_iam_policy_document" "execution" {
   statement {
     actions   = ["secretsmanager:GetSecretValue"]
     resources = [var.database_url_secret_arn, var.slack_webhook_secret_arn]
+  }
+
+  dynamic "statement" {
+    for_each = length(var.kms_key_arns) > 0 ? [1] : []
+    content {
+      actions   = ["kms:Decrypt"]
+      resources = var.kms_key_arns
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["secretsmanager.${local.region}.amazonaws.com"]
+      }
+    }
   }
 }
 
@@ -122,7 +188,21 @@ data "aws_iam_policy_document" "task" {
       "secretsmanager:TagResource",
       "secretsmanager:UpdateSecretVersionStage",
     ]
-    resources = var.managed_secret_arns
+    resources = concat(var.managed_secret_arns, local.slot_arns)
+  }
+
+  dynamic "statement" {
+    for_each = length(var.kms_key_arns) > 0 ? [1] : []
+    content {
+      sid       = "Keys"
+      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      resources = var.kms_key_arns
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["secretsmanager.${local.region}.amazonaws.com"]
+      }
+    }
   }
 
   statement {
@@ -132,20 +212,74 @@ data "aws_iam_policy_document" "task" {
   }
 
   statement {
-    sid = "RolloutsAreSeen"
-    actions = [
-      "ecs:DescribeTaskDefinition",
-      "ecs:DescribeTasks",
-      "ecs:ListTasks",
-      "ecs:RegisterTaskDefinition",
-    ]
+    sid       = "TasksAreSeen"
+    actions   = ["ecs:DescribeTasks", "ecs:ListTasks"]
     resources = ["*"]
+  }
+
+  dynamic "statement" {
+    for_each = length(var.pinned_task_definition_arns) > 0 ? [1] : []
+    content {
+      sid       = "PinnedDefinitions"
+      actions   = ["ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition"]
+      resources = ["*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.pinned_task_definition_arns) > 0 ? [1] : []
+    content {
+      sid       = "PinnedTags"
+      actions   = ["ecs:TagResource"]
+      resources = var.pinned_task_definition_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.hook_task_definition_arns) > 0 ? [1] : []
+    content {
+      sid       = "Hooks"
+      actions   = ["ecs:RunTask"]
+      resources = var.hook_task_definition_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.passed_role_arns) > 0 ? [1] : []
+    content {
+      sid       = "RolesOfTasks"
+      actions   = ["iam:PassRole"]
+      resources = var.passed_role_arns
+      condition {
+        test     = "StringEquals"
+        variable = "iam:PassedToService"
+        values   = ["ecs-tasks.amazonaws.com"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.assumed_role_arns) > 0 ? [1] : []
+    content {
+      sid       = "OtherRoles"
+      actions   = ["sts:AssumeRole"]
+      resources = var.assumed_role_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.database_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "Database"
+      actions   = ["rds-db:connect"]
+      resources = var.database_user_arns
+    }
   }
 
   statement {
     sid       = "Policy"
     actions   = ["s3:GetObject"]
-    resources = ["arn:aws:s3:::${var.policy_bucket}/${var.policy_key}"]
+    resources = ["arn:${data.aws_partition.current.partition}:s3:::${var.policy_bucket}/${var.policy_key}"]
   }
 }
 
@@ -173,17 +307,22 @@ resource "aws_ecs_task_definition" "rota" {
     stopTimeout            = 60
     linuxParameters        = { initProcessEnabled = false }
     portMappings           = [{ containerPort = 9464, protocol = "tcp" }]
-    environment = [
-      { name = "ROTA_ENVIRONMENT", value = "production" },
-      { name = "ROTA__POLICY__SOURCE", value = "s3://${var.policy_bucket}/${var.policy_key}" },
-    ]
+    environment = concat(
+      [
+        { name = "ROTA__POLICY__SOURCE", value = "s3://${var.policy_bucket}/${var.policy_key}" },
+        { name = "ROTA__AWS__REGION", value = local.region },
+        { name = "ROTA__DATABASE__RDS_IAM", value = tostring(length(var.database_user_arns) > 0) },
+      ],
+      [for name, value in var.settings : { name = name, value = value }],
+    )
     secrets = [
       { name = "ROTA__DATABASE__URL", valueFrom = var.database_url_secret_arn },
       { name = "ROTA__SLACK__WEBHOOK_URL", valueFrom = var.slack_webhook_secret_arn },
     ]
-    # ECS ignores the image's own health check.
+    # ECS ignores the image's own health check. Alive, not ready: a database that is down is
+    # no reason to kill the task.
     healthCheck = {
-      command     = ["CMD", "/usr/local/bin/rota", "health"]
+      command     = ["CMD", "/usr/local/bin/rota", "health", "--live"]
       interval    = 30
       timeout     = 5
       retries     = 3
@@ -193,7 +332,7 @@ resource "aws_ecs_task_definition" "rota" {
       logDriver = "awslogs"
       options = {
         awslogs-group         = aws_cloudwatch_log_group.rota.name
-        awslogs-region        = data.aws_region.current.name
+        awslogs-region        = local.region
         awslogs-stream-prefix = "rota"
       }
     }
