@@ -33,6 +33,14 @@ install_build_tools() {
   command -v cc >/dev/null || apt_install build-essential
 }
 
+# Builds the daemon as it is shipped, and the servers that it is tried with; `bin` says where
+# they are. Not the whole workspace: the simulator needs the engine's test support, and cargo
+# would build one engine with it for all.
+build_daemon() {
+  cargo build --quiet --locked --package rota --package rota-fakes
+  bin=$(cd "${CARGO_TARGET_DIR:-$root/target}/debug" && pwd)
+}
+
 install_postgres() {
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || apt_install postgresql
 }
