@@ -15,4 +15,5 @@ pub mod publication;
 pub mod redact;
 pub mod rotation;
 pub mod schedule;
+pub mod submission;
 pub mod value;

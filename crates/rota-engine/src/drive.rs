@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::engine::Engine;
 use crate::guard::Guard;
+use crate::notice;
 use crate::perform;
 use crate::ports::JournalError;
 use crate::session::{Halt, Session};
@@ -105,7 +106,7 @@ impl Session<'_> {
                 let event = Event::RolledBack { by, reason: reason.message() };
                 self.advance(event, json!(null), |_| ()).await?;
             }
-            Decision::WaitUntil { until, why } => return self.sleep(until, why).await,
+            Decision::WaitUntil { until, why } => return self.sleep(until, why, evidence.unfit).await,
             Decision::Parked => return Ok(Turn::SleepUntil(self.later(PARKED_FOR))),
             Decision::Finished(_) => return Ok(Turn::SleepUntil(Timestamp::MAX)),
         }
@@ -143,15 +144,17 @@ impl Session<'_> {
         }
     }
 
-    /// Keeps what the rotation waits for where people can see it, once.
-    async fn sleep(&mut self, until: Timestamp, why: String) -> Result<Turn, Halt> {
+    /// Keeps what the rotation waits for where people can see it, once; a person whose
+    /// value was not taken is told.
+    async fn sleep(&mut self, until: Timestamp, why: String, unfit: Option<String>) -> Result<Turn, Halt> {
         let known = matches!(
             &self.rotation().state,
             State::Running { attempt, .. } if attempt.waiting.as_deref() == Some(&why)
         );
         if !known {
+            let notice = unfit.map(|why| notice::not_taken(self.rotation(), self.secret(), &why, self.now()));
             let event = Event::Waited { until: self.now(), why };
-            self.advance(event, json!(null), |_| ()).await?;
+            self.advance(event, json!(null), |record| record.notices.extend(notice)).await?;
         }
         Ok(Turn::SleepUntil(until))
     }

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use rota_core::id::ConsumerId;
 use rota_core::rotation::{Evidence, Nature, RolloutEvidence, Source, State, Step};
+use rota_core::submission;
 
 use crate::ports::{RolloutContext, SlotRole, SlotState};
 use crate::session::{Halt, Session};
@@ -21,7 +22,7 @@ impl Session<'_> {
         match step.nature() {
             Nature::Rollout => evidence.rollouts = self.rollout_evidence().await?,
             Nature::Effect if step == Step::Stage && undecided => {
-                evidence.submitted = self.is_submitted().await?;
+                (evidence.submitted, evidence.unfit) = self.is_submitted().await?;
             }
             Nature::Effect | Nature::Publication(_) | Nature::Observation | Nature::Wait => {}
         }
@@ -84,18 +85,23 @@ impl Session<'_> {
         Ok(None)
     }
 
-    /// A person's value is in the slot, or in the inbox that the daemon empties.
-    async fn is_submitted(&mut self) -> Result<bool, Halt> {
+    /// A person's value is in the slot, or in the inbox that the daemon empties; and why
+    /// what is in the inbox cannot be taken.
+    async fn is_submitted(&mut self) -> Result<(bool, Option<String>), Halt> {
         if self.rotation().shape.source != Source::Submitted {
-            return Ok(false);
+            return Ok((false, None));
         }
         let (_, store) = self.primary()?;
         let slot = self.slot(SlotRole::Candidate)?;
         if !matches!(self.call("reading the slot", store.read_slot(&slot)).await?, SlotState::Empty) {
-            return Ok(true);
+            return Ok((true, None));
         }
-        let Some(inbox) = self.inbox() else { return Ok(false) };
-        Ok(self.call("reading the inbox", store.read_other(&inbox)).await?.is_some())
+        let Some(inbox) = self.inbox() else { return Ok((false, None)) };
+        let Some(value) = self.call("reading the inbox", store.read_other(&inbox)).await? else {
+            return Ok((false, None));
+        };
+        let unfit = submission::read(self.secret(), &value).err().map(|unfit| unfit.to_string());
+        Ok((unfit.is_none(), unfit))
     }
 
     async fn clock_problem(&mut self) -> Result<Option<String>, Halt> {

@@ -201,6 +201,17 @@ fn waiting_for_person(
     })
 }
 
+/// What was pasted into the inbox is left there: it is not what the policy promises.
+pub(crate) fn not_taken(rotation: &Rotation, secret: &SecretPolicy, why: &str, now: Timestamp) -> Notice {
+    Notice {
+        what: format!("what is in the inbox of {} is not taken: {why}", secret.id),
+        next: "replace it there; it is looked at every minute, and nothing was written".to_owned(),
+        command: Some(format!("rota submit {}", secret.id)),
+        link: secret.page.clone(),
+        ..base(rotation, secret, NoticeKind::WaitingForPerson, now)
+    }
+}
+
 /// The first round that is not healthy: a check failed, or could not be read.
 pub(crate) fn check_failed(
     rotation: &Rotation,

@@ -36,6 +36,8 @@ pub struct Evidence {
     pub rollouts: BTreeMap<ConsumerId, RolloutEvidence>,
     /// A person has put the candidate into the slot.
     pub submitted: bool,
+    /// What a person pasted into the inbox cannot be taken, and why. Never a value.
+    pub unfit: Option<String>,
     /// The consumer whose finished rollout does not stand any more (a late deployment
     /// with older references, an older definition put back), and what was seen.
     pub undone_rollout: Option<(ConsumerId, String)>,
@@ -249,7 +251,11 @@ fn effect(
     match step {
         Step::Stage if rotation.shape.source == Source::Submitted && !evidence.submitted => {
             let after = if policy.inbox.is_some() { LOOK_INTO_INBOX_AFTER } else { LOOK_FOR_A_PERSON_AFTER };
-            look_after(after, now, format!("a person to run `rota submit {}`", rotation.secret))
+            let why = match &evidence.unfit {
+                Some(why) => format!("a person to replace what is in the inbox, which is not taken: {why}"),
+                None => format!("a person to run `rota submit {}`", rotation.secret),
+            };
+            look_after(after, now, why)
         }
         Step::Withdraw => {
             destructive_gate(rotation, policy, evidence, now).unwrap_or(Decision::Perform(step))

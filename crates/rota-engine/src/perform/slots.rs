@@ -7,6 +7,7 @@ use rota_core::id::{FieldName, VersionRef};
 use rota_core::policy::model::SecretPolicy;
 use rota_core::publication::{Material, Place, PublicationError, names, paths, read_back, read_first};
 use rota_core::rotation::{Done, Event, HoldReason, Intent, Source, Step};
+use rota_core::submission;
 use rota_core::value::{Bundle, SecretValue};
 use serde_json::json;
 
@@ -72,12 +73,7 @@ fn understood(session: &Session<'_>, text: &SecretValue, role: SlotRole) -> Resu
 
 fn submitted(session: &Session<'_>, text: &SecretValue) -> Result<Material, Fault> {
     let secret = session.secret();
-    let fields = match secret.fields.keys().next() {
-        Some(name) if secret.fields.len() == 1 => Bundle::single(name.clone(), text.duplicate()),
-        _ => Bundle::from_slot_text(text).ok_or_else(|| {
-            Fault::invalid("a secret with several fields is submitted as one JSON object of strings")
-        })?,
-    };
+    let fields = submission::read(secret, text).map_err(|unfit| Fault::invalid(unfit.to_string()))?;
     let parts = session.rotator()?.parts_of(&fields, secret)?;
     Ok(Material { parts, fields })
 }
@@ -209,7 +205,8 @@ pub(super) async fn stage(session: &mut Session<'_>) -> Result<(), Halt> {
         return Err(Fault::transient("the slot does not show the candidate yet").into());
     };
     let material = understood(session, &value, SlotRole::Candidate)?;
-    check_formats(session.secret(), &material)?;
+    submission::check_formats(session.secret(), &material.fields)
+        .map_err(|unfit| Fault::invalid(unfit.to_string()))?;
     let identity = session.rotator()?.identity_of(&material.parts);
     if let Some(inbox) = session.inbox().filter(|_| session.rotation().shape.source == Source::Submitted) {
         session.call("emptying the inbox", store.empty_inbox(&inbox.path)).await?;
@@ -254,6 +251,9 @@ async fn stage_from_inbox(session: &mut Session<'_>, slot: &Slot) -> Result<(), 
     let Some(value) = value else {
         return Err(Fault::transient("the submitted value is not in the slot yet").into());
     };
+    // It may have been replaced since it was looked at; the slot would keep a slip for ever.
+    submission::read(session.secret(), &value)
+        .map_err(|unfit| Fault::transient(format!("what is in the inbox does not fit: {unfit}")))?;
     session.call("writing the slot", store.stage(slot, &value)).await?;
     Ok(())
 }
@@ -317,17 +317,6 @@ fn fields_of(secret: &SecretPolicy, parts: &Bundle) -> Result<Bundle, Fault> {
         Ok((name.clone(), value))
     });
     Ok(Bundle::new(fields.collect::<Result<_, Fault>>()?))
-}
-
-/// The formats that the policy promises, checked on what really is in the slot.
-fn check_formats(secret: &SecretPolicy, material: &Material) -> Result<(), Halt> {
-    for (name, field) in &secret.fields {
-        let format = field.format.as_ref().or(secret.format.as_ref().filter(|_| field.template.is_none()));
-        if let (Some(format), Some(value)) = (format, material.fields.get(name)) {
-            format.check(value).map_err(|mismatch| Fault::invalid(format!("field `{name}`: {mismatch}")))?;
-        }
-    }
-    Ok(())
 }
 
 /// Empties the slots of this rotation and of those it took over.

@@ -6,7 +6,8 @@
 
 use rota_core::fault::Fault;
 use rota_core::policy::model::PolicyEntry;
-use rota_core::value::{Bundle, SecretValue};
+use rota_core::submission;
+use rota_core::value::SecretValue;
 use rota_engine::ports::{Slot, SlotRole};
 use rota_postgres::{Asked, Orders, Reports, Submission};
 use serde_json::json;
@@ -62,22 +63,8 @@ pub(super) async fn run(context: &Context, submit: &Submit) -> Outcome {
 
 /// What the policy says of the value, before it goes anywhere.
 fn check(entry: &PolicyEntry, value: &SecretValue) -> Result<(), Failure> {
-    let secret = &entry.secret;
-    if secret.fields.len() > 1 {
-        let fields = Bundle::from_slot_text(value).ok_or_else(|| {
-            let names: Vec<&str> = secret.fields.keys().map(|name| name.as_str()).collect();
-            Failure::invalid(format!("{} has several fields", secret.id))
-                .hint(format!("hand in one JSON object with the texts {}", names.join(", ")))
-        })?;
-        let missing = secret.fields.keys().find(|name| fields.get(name).is_none());
-        if let Some(name) = missing {
-            return Err(Failure::invalid(format!("the field {name} is missing")));
-        }
-        return Ok(());
-    }
-    let Some(format) = &secret.format else { return Ok(()) };
-    format.check(value).map_err(|error| {
-        Failure::invalid(format!("the value does not fit: {error}"))
+    submission::read(&entry.secret, value).map(|_| ()).map_err(|unfit| {
+        Failure::invalid(format!("the value does not fit: {unfit}"))
             .hint("nothing was written; copy it again")
     })
 }

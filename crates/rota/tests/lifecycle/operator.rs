@@ -5,6 +5,8 @@ use rota_core::policy::model::Policy;
 use rota_core::value::SecretValue;
 use rota_engine::ports::{Slot, SlotRole};
 use rota_fakes::secretsmanager::SecretsManagerFake;
+use serde_json::json;
+use uuid::Uuid;
 
 use crate::consumers::REFUSED;
 use crate::support::World;
@@ -99,6 +101,26 @@ async fn a_key_pasted_into_the_inbox_is_taken_over_and_the_inbox_is_emptied() {
         let left = world.aws.value("test/inbox", label);
         assert!(left.is_none_or(|left| left != NEW), "the key still stands in the inbox");
     }
+}
+
+/// How often people were told that what is in the inbox is not taken.
+async fn told_that_it_is_not_taken(world: &World) -> i64 {
+    let sql = "SELECT count(*) FROM rota.outbox WHERE notice ->> 'what' LIKE '%is not taken%'";
+    sqlx::query_scalar(sql).fetch_one(&world.operator).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_slip_in_the_inbox_is_told_and_left_until_it_is_replaced() {
+    let (world, _) = ordered().await;
+    world.aws.create("test/inbox", "slip").unwrap();
+    world.work_until(SECRET, || async { told_that_it_is_not_taken(&world).await > 0 }).await;
+    assert_eq!(world.step(SECRET).await.as_deref(), Some("stage"));
+    let replaced =
+        json!({ "SecretId": "test/inbox", "SecretString": NEW, "ClientRequestToken": Uuid::new_v4() });
+    world.aws.call("PutSecretValue", replaced).unwrap();
+    world.work_until_step(SECRET, "confirm").await;
+    assert_eq!(pair(&world), both(NEW, NEW));
+    assert_eq!(told_that_it_is_not_taken(&world).await, 1);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod loading;
 mod robust;
 mod rules;
 mod schema;
+mod submitting;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
