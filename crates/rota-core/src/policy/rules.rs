@@ -45,6 +45,7 @@ rules! {
     UNKNOWN_KIND = "P021", Error, "a kind that does not exist";
     UNUSED = "P022", Hint, "a definition that nothing uses";
     NOT_FOR_KIND = "P023", Error, "a key that another kind needs";
+    NOT_BUILT = "P024", Error, "a key that this version does not act upon";
     // Time.
     NOT_POSITIVE = "P030", Error, "a duration that must be positive";
     OVERLAP_TOO_LONG = "P031", Error, "an overlap that is not below the cadence";

@@ -14,6 +14,7 @@ pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
     proof(subject, findings);
     owner(subject, findings);
     static_key(subject, findings);
+    own(subject, findings);
     if subject.resolved.facts.source == Source::Submitted {
         operator(subject, findings);
     } else if let Some(at) = subject.layers.get(|t| &t.inbox) {
@@ -41,6 +42,16 @@ fn named(subject: &Subject<'_>, findings: &mut Findings) {
                 format!("`{}` does not say who uses it", subject.layers.name.value),
             )
             .help("add `consumers = [\"NAME\"]`, or `consumers = \"none\"` where nobody reads it"),
+        );
+    }
+}
+
+/// What would be believed to be done, and is not, is refused.
+fn own(subject: &Subject<'_>, findings: &mut Findings) {
+    if let Some(at) = subject.layers.get(|t| &t.own).filter(|at| at.value) {
+        findings.push(
+            Finding::new(&rules::NOT_BUILT, at.span, "Rota does not replace its own credentials yet")
+                .help("remove `self`, and give the daemon its new credential by hand: docs/configuration.md"),
         );
     }
 }

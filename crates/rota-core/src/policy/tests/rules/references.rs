@@ -170,6 +170,19 @@ fn a_key_of_another_kind_is_told_with_its_kind() {
 }
 
 #[test]
+fn a_promise_that_nothing_keeps_is_refused() {
+    assert_snapshot!(rule("P024", &added("self = true\n")), @r#"
+    error[P024]: Rota does not replace its own credentials yet
+      --> policy.toml:28:8
+       |
+    28 | self = true
+       |        ^^^^
+       = help: remove `self`, and give the daemon its new credential by hand: docs/configuration.md
+    "#);
+    assert_eq!(super::load(&added("self = false\n")).diagnostics, []);
+}
+
+#[test]
 fn a_kind_s_table_is_checked_to_the_key() {
     assert_snapshot!(rule("P100", &edited("service = \"backend\"", "servce = \"backend\"")), @r#"
     error[P100]: rollout `ecs`: the key `service` is missing
