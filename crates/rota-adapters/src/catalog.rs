@@ -149,6 +149,11 @@ impl Adapters for Catalog {
         self.shelf.store(policy)
     }
 
+    fn store_identity(&self, policy: &StorePolicy) -> Option<String> {
+        let kind = STORES.iter().find(|kind| kind.spec.name == policy.kind)?;
+        kind.spec.facts_of(&policy.settings).identity
+    }
+
     fn rotator(&self, policy: &SecretPolicy) -> Result<Arc<dyn Rotator>, Fault> {
         (find(ROTATORS, "rotator", &policy.kind)?.build)(policy, &self.environment)
     }

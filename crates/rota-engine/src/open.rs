@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::RotationId;
-use rota_core::policy::model::{HookPoint, PolicyEntry};
+use rota_core::policy::model::{HookPoint, PolicyEntry, StorePolicy};
 use rota_core::publication::{PublicationError, paths, read_back};
 use rota_core::rotation::{Cause, Haste, Order, Rotation, Shape, Suspect};
 use serde_json::json;
@@ -142,7 +142,7 @@ pub(crate) async fn open(engine: &Engine, opening: Opening, now: Timestamp) -> R
             "unmonitored": unmonitored(&entry),
         }),
     };
-    let mut exclusive = places(&entry);
+    let mut exclusive = places(&entry, |store| engine.adapters.store_identity(store));
     let targets = rotator.target_identities(&entry.secret);
     exclusive.extend(targets.into_iter().map(|target| format!("target:{target}")));
     let notices = vec![notice::started(&rotation, &entry.secret, now)];
@@ -224,16 +224,40 @@ fn unmonitored(entry: &PolicyEntry) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Every (store, path, field) that the rotation writes.
-fn places(entry: &PolicyEntry) -> Vec<String> {
+/// Every (store, path, field) that the rotation writes; two names of one store are one.
+fn places(entry: &PolicyEntry, identity: impl Fn(&StorePolicy) -> Option<String>) -> Vec<String> {
     let mut places = Vec::new();
     for (id, policy) in &entry.stores {
+        let store = identity(policy).unwrap_or_else(|| id.to_string());
         for (path, names) in paths(&entry.secret, policy) {
             for (_, place) in names {
                 let field = place.field.map_or(String::new(), |field| format!("#{field}"));
-                places.push(format!("place:{id}:{path}{field}"));
+                places.push(format!("place:{store}:{path}{field}"));
             }
         }
     }
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::id::{SecretId, StoreId};
+
+    use super::*;
+    use crate::test_support::{FakeKind, Form, Guards, Scenario, SecretPlan};
+
+    #[test]
+    fn two_names_of_one_store_are_one_place() {
+        let plan = SecretPlan::new("KEY", FakeKind::Generated, Form::List);
+        let scenario = Scenario::of(plan, 1, Guards::default(), Timestamp::UNIX_EPOCH).unwrap();
+        let entry = scenario.policy.entry(&SecretId::new("KEY").unwrap()).unwrap();
+        let mut renamed = entry.clone();
+        let (_, mut store) = renamed.stores.pop_first().unwrap();
+        store.id = StoreId::new("alias").unwrap();
+        renamed.stores.insert(store.id.clone(), store);
+        let one = |_: &StorePolicy| Some("vault-kv2:secret".to_owned());
+        assert_eq!(places(&entry, one), places(&renamed, one));
+        assert_ne!(places(&entry, |_| None), places(&renamed, |_| None));
+        assert!(!places(&entry, one).is_empty());
+    }
 }

@@ -16,6 +16,10 @@ pub trait Adapters: Send + Sync {
     /// [`Fault::Invalid`] where the kind is unknown or its settings cannot be used.
     fn store(&self, policy: &StorePolicy) -> Result<Arc<dyn SecretStore>, Fault>;
 
+    /// What tells that two stores of a policy are one and the same place; `None` where
+    /// their names do.
+    fn store_identity(&self, policy: &StorePolicy) -> Option<String>;
+
     /// # Errors
     /// As [`Adapters::store`].
     fn rotator(&self, policy: &SecretPolicy) -> Result<Arc<dyn Rotator>, Fault>;

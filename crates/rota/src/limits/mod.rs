@@ -58,6 +58,10 @@ impl Adapters for LimitedAdapters {
         Ok(self.behind_gate(&policy.kind, self.inner.store(policy)?))
     }
 
+    fn store_identity(&self, policy: &StorePolicy) -> Option<String> {
+        self.inner.store_identity(policy)
+    }
+
     fn rotator(&self, policy: &SecretPolicy) -> Result<Arc<dyn Rotator>, Fault> {
         Ok(self.behind_gate(&policy.kind, self.inner.rotator(policy)?))
     }

@@ -165,6 +165,10 @@ impl Adapters for WithConsumers {
         self.catalog.store(policy)
     }
 
+    fn store_identity(&self, policy: &StorePolicy) -> Option<String> {
+        self.catalog.store_identity(policy)
+    }
+
     fn rotator(&self, policy: &SecretPolicy) -> Result<Arc<dyn Rotator>, Fault> {
         self.catalog.rotator(policy)
     }

@@ -260,6 +260,12 @@ impl KindSpec {
         self.facts = facts;
         self
     }
+
+    /// The facts under settings that fit the schema.
+    #[must_use]
+    pub fn facts_of(&self, settings: &Value) -> Facts {
+        (self.facts)(settings)
+    }
 }
 
 impl fmt::Debug for KindSpec {

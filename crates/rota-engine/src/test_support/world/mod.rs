@@ -163,6 +163,10 @@ impl Adapters for FakeWorld {
         self.fake_store(&policy.id).map(|store| Arc::new(store) as Arc<dyn SecretStore>)
     }
 
+    fn store_identity(&self, _: &StorePolicy) -> Option<String> {
+        None
+    }
+
     fn rotator(&self, policy: &SecretPolicy) -> Result<Arc<dyn Rotator>, Fault> {
         let kind = FakeKind::parse(&policy.kind)
             .ok_or_else(|| Fault::invalid(format!("no fake rotator is called `{}`", policy.kind)))?;
