@@ -169,7 +169,9 @@ pub(super) async fn take_baseline(session: &mut Session<'_>) -> Result<(), Halt>
                     return Err(Halt::Waiting { after: NOT_WELL_AGAIN, why });
                 }
                 (Verdict::Unhealthy, _) | (_, None) => {}
-                (Verdict::Healthy | Verdict::Unknown, Some(value)) => drop(readings.insert(key, value)),
+                (Verdict::Healthy | Verdict::Unknown, Some(value)) => {
+                    readings.insert(key, value);
+                }
             }
         }
     }

@@ -155,6 +155,9 @@ async fn one_person_at_a_time_submits_a_value_and_only_while_it_is_wanted() {
     orders.begin_submission(&secret("A"), "ann").await.expect("the same person goes on");
     let refused = orders.begin_submission(&secret("A"), "bob").await.unwrap_err();
     assert!(forbids(&refused, "ann (postgres) has been submitting"), "{refused}");
+    let bob = Asked { given_name: "bob".to_owned(), reason: "handed in".to_owned() };
+    let without_claim = orders.submitted(&secret("A"), id, &bob).await.unwrap_err();
+    assert!(forbids(&without_claim, "somebody else hands in"), "{without_claim}");
     orders.submitted(&secret("A"), id, &ann("handed in")).await.unwrap();
 
     let late = orders.submitted(&secret("A"), RotationId(uuid::Uuid::nil()), &ann("late")).await.unwrap_err();

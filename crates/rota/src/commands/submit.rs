@@ -8,7 +8,7 @@ use rota_core::fault::Fault;
 use rota_core::policy::model::PolicyEntry;
 use rota_core::submission;
 use rota_core::value::SecretValue;
-use rota_engine::ports::{Slot, SlotRole};
+use rota_engine::ports::{Adapters, Slot, SlotRole};
 use rota_postgres::{Asked, Orders, Reports, Submission};
 use serde_json::json;
 
@@ -34,19 +34,15 @@ pub(super) async fn run(context: &Context, submit: &Submit) -> Outcome {
         reason: "handed in with rota submit".to_owned(),
     };
     // Claimed before anything is written: two people must not both make a key.
-    let submission = orders.begin_submission(&submit.name, &asked.given_name).await?;
+    let begun = orders.begin_submission(&submit.name, &asked.given_name).await?;
     let value = prompt::value(&format!("New value of {}", submit.name))?;
-    check(&submission.policy, &value)?;
+    check(&begun.policy, &value)?;
     let adapters = wiring::adapters(&configuration.settings)?;
-    write(&*adapters, &submission, &value).await.map_err(|fault| Failure::from(fault).hint(REVOKE))?;
-    if let Err(fault) = orders.submitted(&submit.name, submission.rotation, &asked).await {
-        let what = format!(
-            "a key handed in by {} after the rotation had gone on; its value is unused",
-            asked.given_name
-        );
-        orders.report_orphan(&submit.name, submission.rotation, &what, &asked.given_name).await?;
-        return Err(Failure::from(fault).hint(REVOKE));
-    }
+    let handed_in = hand_in(&orders, &*adapters, submit, &value, &asked).await;
+    let submission = match handed_in {
+        Ok(submission) => submission,
+        Err(fault) => return Err(refused(&orders, submit, &begun, &asked, fault).await?),
+    };
     let out = context.output;
     if out.json {
         out.document(&json!({ "secret": submit.name, "rotation": submission.rotation, "submitted": true }))?;
@@ -61,6 +57,43 @@ pub(super) async fn run(context: &Context, submit: &Submit) -> Outcome {
     Ok(Exit::Success)
 }
 
+/// Takes the claim again (it may have lapsed while the person was away), writes the slot
+/// and says so.
+///
+/// # Errors
+/// [`Fault::Conflict`] where nobody takes the value any more; any other fault says
+/// nothing about the key.
+async fn hand_in(
+    orders: &Orders,
+    adapters: &dyn Adapters,
+    submit: &Submit,
+    value: &SecretValue,
+    asked: &Asked,
+) -> Result<Submission, Fault> {
+    let submission = orders.begin_submission(&submit.name, &asked.given_name).await?;
+    write(adapters, &submission, value).await?;
+    orders.submitted(&submit.name, submission.rotation, asked).await?;
+    Ok(submission)
+}
+
+/// What the person is told. A key that was refused stays on the list of what is left
+/// alive until somebody revoked it.
+async fn refused(
+    orders: &Orders,
+    submit: &Submit,
+    begun: &Submission,
+    asked: &Asked,
+    fault: Fault,
+) -> Result<Failure, Failure> {
+    if !matches!(fault, Fault::Conflict { .. }) {
+        // The value may be in its slot: the daemon looks there by itself.
+        return Ok(Failure::from(fault).hint("keep the key, and hand the same value in again"));
+    }
+    let what = format!("a key handed in by {} and not taken; its value is unused", asked.given_name);
+    orders.report_orphan(&submit.name, begun.rotation, &what, &asked.given_name).await?;
+    Ok(Failure::from(fault).hint(REVOKE))
+}
+
 /// What the policy says of the value, before it goes anywhere.
 fn check(entry: &PolicyEntry, value: &SecretValue) -> Result<(), Failure> {
     submission::read(&entry.secret, value).map(|_| ()).map_err(|unfit| {
@@ -69,11 +102,7 @@ fn check(entry: &PolicyEntry, value: &SecretValue) -> Result<(), Failure> {
     })
 }
 
-async fn write(
-    adapters: &dyn rota_engine::ports::Adapters,
-    submission: &Submission,
-    value: &SecretValue,
-) -> Result<(), Fault> {
+async fn write(adapters: &dyn Adapters, submission: &Submission, value: &SecretValue) -> Result<(), Fault> {
     let entry = &submission.policy;
     let store = entry
         .secret

@@ -263,6 +263,26 @@ async fn a_value_is_handed_in_by_pipe_or_hidden_prompt_and_its_revoke_confirmed(
 }
 
 #[tokio::test]
+async fn a_key_that_comes_too_late_is_tracked_until_it_is_revoked() {
+    let world = World::new().await;
+    let _daemon = world.daemon();
+    world.ok(&["rotate", "PROVIDER_KEY", "--reason", "yearly"]);
+    world.wait_for_step("PROVIDER_KEY", "stage");
+    let command = world.command(Login::Operator, &["submit", "PROVIDER_KEY"]);
+    let mut terminal = Terminal::run(world.folder.path(), &command);
+    let prompt = "New value of PROVIDER_KEY (hidden):";
+    terminal.wait_for(prompt);
+    world.ok(&["rollback", "PROVIDER_KEY", "--yes", "--reason", "not today"]);
+    world.wait_for_rest("PROVIDER_KEY");
+    terminal.answer(prompt, "sk-late-0123456789abcdef");
+    let (code, shown) = terminal.ended();
+    assert!(code == 5 && shown.contains("revoke the key"), "{code}: {shown}");
+    let tracked =
+        "SELECT count(*)::text FROM rota.orphans WHERE resolved_at IS NULL AND what LIKE '%not taken%'";
+    assert_eq!(world.ask(tracked).await.unwrap(), "1");
+}
+
+#[tokio::test]
 async fn a_removed_secret_is_not_rotated() {
     let world = World::new().await;
     let daemon = world.daemon();

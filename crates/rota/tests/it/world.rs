@@ -398,10 +398,14 @@ impl Terminal {
         self.shown.lock().unwrap().clone()
     }
 
-    /// Waits for a prompt and types a line.
-    pub(crate) fn answer(&mut self, prompt: &str, line: &str) {
+    pub(crate) fn wait_for(&self, prompt: &str) {
         let look = || Ok(self.shown.lock().unwrap().contains(prompt).then_some(()));
         wait::blocking(LIMIT, prompt, look).unwrap_or_else(|error| panic!("{error}: {}", self.shown()));
+    }
+
+    /// Waits for a prompt and types a line.
+    pub(crate) fn answer(&mut self, prompt: &str, line: &str) {
+        self.wait_for(prompt);
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
         stdin.flush().unwrap();

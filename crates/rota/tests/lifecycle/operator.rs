@@ -69,6 +69,8 @@ async fn submit(world: &World, policy: &Policy, text: &str) {
     let entry = policy.entry(&SECRET.parse().unwrap()).unwrap();
     let rotation = world.rotation(SECRET).await;
     let slot = Slot::of(&entry, RotationId(rotation), SlotRole::Candidate).unwrap();
+    let sql = "SELECT rota.order_begin_submission($1, 'a person')";
+    sqlx::query(sql).bind(SECRET).execute(&world.operator).await.unwrap();
     let store = world.adapters.store(entry.stores.values().next().unwrap()).unwrap();
     store.stage(&slot, &SecretValue::new(text.to_owned()).unwrap()).await.unwrap();
     let sql = "SELECT rota.order_submitted($1, $2, 'the provider made it', 'a person')";
