@@ -2,11 +2,14 @@
 //! that some runs are all of one kind and others a mixture (swarm testing).
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
-use rota_engine::test_support::{Call, Disturbance, Disturber, SeededRandom};
+use rota_core::rotation::Step;
+use rota_engine::test_support::{Call, Disturbance, Disturber, MemoryJournal, SeededRandom};
 
+use crate::figures::Figures;
 use crate::sim::PEOPLE;
 
 /// A kind of trouble.
@@ -89,13 +92,31 @@ pub struct Chaos {
     /// Once in so many calls.
     rate: u64,
     outage: Option<(String, Timestamp)>,
+    journal: MemoryJournal,
+    figures: Arc<Mutex<Figures>>,
 }
 
 impl Chaos {
+    /// What is delivered is added to `figures`, with the step that `journal` says the
+    /// caller is at.
     #[must_use]
-    pub fn new(mut random: SeededRandom, troubles: BTreeSet<Trouble>) -> Self {
+    pub fn new(
+        mut random: SeededRandom,
+        troubles: BTreeSet<Trouble>,
+        journal: MemoryJournal,
+        figures: Arc<Mutex<Figures>>,
+    ) -> Self {
         let rate = [15, 40, 120, 400][usize::try_from(random.below(4)).unwrap_or(0)];
-        Self { random, troubles, rate, outage: None }
+        Self { random, troubles, rate, outage: None, journal, figures }
+    }
+
+    /// The step of the rotation that the caller holds.
+    fn step_of(&self, actor: &str) -> Option<Step> {
+        self.journal.look(|tables| {
+            let mut held =
+                tables.rotations.values().filter(|row| row.in_flight() && row.lease_until.is_some());
+            held.find(|row| row.holder == actor)?.rotation.step()
+        })
     }
 
     fn once_in(&mut self, trouble: Trouble, times: u64) -> bool {
@@ -125,6 +146,23 @@ impl Chaos {
 
 impl Disturber for Chaos {
     fn disturb(&mut self, call: &Call) -> Option<Disturbance> {
+        let disturbance = self.choose(call)?;
+        let step = belongs_to_a_step(call).then(|| self.step_of(&call.actor)).flatten();
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).strike(step, &disturbance);
+        Some(disturbance)
+    }
+}
+
+/// False for the calls of a process's other loops: rollouts, notices, looks at what is due.
+fn belongs_to_a_step(call: &Call) -> bool {
+    match call.system.as_str() {
+        "journal" => matches!(call.name, "record" | "renew" | "release" | "rollouts"),
+        system => !(system.starts_with("notifier") || matches!(call.name, "begin" | "preflight")),
+    }
+}
+
+impl Chaos {
+    fn choose(&mut self, call: &Call) -> Option<Disturbance> {
         if call.actor == PEOPLE || call.actor.is_empty() {
             return None;
         }

@@ -7,6 +7,8 @@ pub mod chaos;
 pub mod checker;
 pub mod executor;
 pub mod exhaustive;
+pub mod figures;
+pub mod mutants;
 pub mod replica;
 pub mod sim;
 pub mod swarm;

@@ -8,8 +8,12 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use clap::Parser;
+use rota_engine::test_support::Guard;
+use rota_sim::figures::Figures;
+use rota_sim::mutants;
 use rota_sim::swarm::{Failure, Report, Swarm};
 
 /// Simulates Rota under faults: each seed is a world of its own, and repeats exactly.
@@ -22,6 +26,12 @@ struct Arguments {
     /// Run one seed twice and compare, and print its numbers.
     #[arg(long, value_name = "SEED", conflicts_with = "seeds")]
     replay: Option<u64>,
+    /// Take away one protection after the other, and say which seed of so many notices.
+    #[arg(long, value_name = "SEEDS", conflicts_with_all = ["seeds", "replay"])]
+    mutants: Option<u64>,
+    /// Only those whose name has this in it.
+    #[arg(long, value_name = "NAME", requires = "mutants")]
+    mutant: Option<String>,
     /// How many calls a failure shows.
     #[arg(long, default_value_t = 60)]
     last_calls: usize,
@@ -41,6 +51,9 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(seeds) = arguments.mutants {
+        return hunt(seeds, arguments.mutant.as_deref());
+    }
     match arguments.replay {
         Some(seed) => replay(seed, arguments.last_calls),
         None => {
@@ -93,7 +106,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long it took is told to a person and decides nothing")]
 fn run(seeds: Range<u64>, keep_going: bool, jobs: usize) -> ExitCode {
+    let started = Instant::now();
     let runs = Runs::of(seeds);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
@@ -101,14 +116,48 @@ fn run(seeds: Range<u64>, keep_going: bool, jobs: usize) -> ExitCode {
         }
     });
     let (reports, mut failures) = (locked(&runs.reports), locked(&runs.failures));
-    let rotations: usize = reports.iter().map(|report| report.rotations).sum();
-    let calls: u64 = reports.iter().map(|report| report.calls).sum();
+    let mut figures = Figures::default();
+    reports.iter().for_each(|report| figures.add(&report.figures));
     let failed = failures.len();
     if let Some((seed, failure)) = failures.pop_first().filter(|_| !keep_going) {
         show(&Swarm::new(seed), failure);
     }
-    println!("{} seeds passed, {failed} failed ({rotations} rotations, {calls} calls)", reports.len());
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{figures}");
+    println!(
+        "{} seeds passed, {failed} failed; {:.1} seeds a second on {jobs} processors",
+        reports.len(),
+        f64::from(u32::try_from(reports.len() + failed).unwrap_or(u32::MAX)) / seconds
+    );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints a line for each protection; fails where one is not missed.
+fn hunt(seeds: u64, only: Option<&str>) -> ExitCode {
+    let chosen = |guard: &&Guard| only.is_none_or(|only| format!("{guard:?}").contains(only));
+    let guards: Vec<Guard> = Guard::ALL.iter().filter(chosen).copied().collect();
+    let next = AtomicU64::new(0);
+    let survivors = AtomicU64::new(0);
+    let jobs = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(guard) = usize::try_from(next.fetch_add(1, Ordering::Relaxed))
+                    .ok()
+                    .and_then(|index| guards.get(index))
+                {
+                    match mutants::hunt(*guard, seeds) {
+                        Some(kill) => println!("{guard:?}: {}: {}", kill.by, kill.what),
+                        None => {
+                            survivors.fetch_add(1, Ordering::Relaxed);
+                            println!("{guard:?}: SURVIVES {seeds} seeds");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if survivors.into_inner() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn replay(seed: u64, last_calls: usize) -> ExitCode {

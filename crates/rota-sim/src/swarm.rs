@@ -2,18 +2,20 @@
 //! everything heals, and the world has to come to rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use rota_core::id::{ConsumerId, SecretId};
 use rota_core::rotation::{State, Suspect};
-use rota_engine::ports::OrderKind;
+use rota_engine::ports::{Clock, OrderKind};
 use rota_engine::test_support::{
-    FakeKind, FleetSpec, Form, Guards, Purpose, SPOILED, Scenario, SecretPlan, SeededRandom, Style,
+    FakeKind, FleetSpec, Form, Guards, Purpose, SPOILED, Scenario, SecretPlan, SeededRandom, Style, Tables,
 };
 
 use crate::chaos::{Chaos, Trouble};
 use crate::checker::{unsettled, values_in_rows};
 use crate::exhaustive::tail_of_trace;
+use crate::figures::Figures;
 use crate::sim::{Sim, Stop};
 
 /// How long the trouble lasts.
@@ -27,6 +29,9 @@ const ACT_EVERY_SECS: u64 = 5 * 3600;
 
 /// A person looks at a held rotation after this, and again.
 const PERSON_ANSWERS_AFTER: SignedDuration = SignedDuration::from_hours(3);
+
+/// The hours that some secrets keep to.
+const WINDOW: &str = "daily 08:00-18:00 Europe/Berlin";
 
 /// What one seed runs.
 #[derive(Debug, Clone)]
@@ -43,8 +48,7 @@ pub struct Swarm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub seed: u64,
-    pub rotations: usize,
-    pub calls: u64,
+    pub figures: Figures,
     /// Equal for equal runs.
     pub hash: u64,
 }
@@ -80,15 +84,17 @@ impl Swarm {
         };
         scenario.wire.start_trace(self.last_calls * 50);
         let replicas = 1 + usize::try_from(random.below(3)).unwrap_or(0);
-        scenario.wire.disturb_with(Chaos::new(random.split(), self.troubles.clone()));
+        let figures = Arc::new(Mutex::new(Figures::default()));
+        let chaos =
+            Chaos::new(random.split(), self.troubles.clone(), scenario.journal.clone(), Arc::clone(&figures));
+        scenario.wire.disturb_with(chaos);
         let pauses = self.troubles.contains(&Trouble::Pauses);
         let mut sim = Sim::new(scenario, replicas, random.next_u64(), pauses);
         let mut story = Story { random, next: None, answered: BTreeMap::new() };
         match story.live(&mut sim, &self.troubles) {
             Ok(()) => Ok(Report {
                 seed: self.seed,
-                rotations: sim.scenario.journal.look(|tables| tables.rotations.len()),
-                calls: sim.scenario.wire.calls(),
+                figures: figures_of(&sim, &figures),
                 hash: sim.scenario.wire.trace_hash(),
             }),
             Err((invariant, what)) => Err(Box::new(Failure {
@@ -128,7 +134,10 @@ impl Swarm {
         for consumer in ["web", "worker"] {
             scenario.add_consumer(consumer, settle)?;
         }
-        let shapes = SecretPlan::every_shape();
+        let mut shapes = SecretPlan::every_shape();
+        // Two secrets of one document: each must leave the other's fields alone.
+        let neighbour = SecretPlan::new("DOC_NEIGHBOUR", FakeKind::Generated, Form::PairInDocument);
+        shapes.push(("another signing key in that document", neighbour));
         let count = 1 + random.below(3);
         let mut names = BTreeSet::new();
         for _ in 0..count {
@@ -143,6 +152,7 @@ impl Swarm {
                 _ => vec!["web".to_owned(), "worker".to_owned()],
             };
             plan.cadence = SignedDuration::from_hours(24 * 4);
+            plan.window = random.once_in(4).then(|| WINDOW.to_owned());
             scenario.add_secret(plan)?;
         }
         if stale {
@@ -166,6 +176,19 @@ impl Swarm {
             scenario.journal.adopt(&id, None, Some(first), Some(first));
         }
         Ok(scenario)
+    }
+}
+
+/// The faults with the rest of the run's numbers.
+fn figures_of(sim: &Sim, faults: &Mutex<Figures>) -> Figures {
+    let faults = faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Figures {
+        rotations: sim.scenario.journal.look(|tables| tables.rotations.len()),
+        calls: sim.scenario.wire.calls(),
+        simulated: sim.scenario.clock.elapsed(),
+        looks: sim.checker.looks(),
+        checks: sim.checker.checks(),
+        ..faults
     }
 }
 
@@ -197,6 +220,10 @@ impl Story {
             return Err((11, format!("not at rest: {}", in_flight(sim).join("; "))));
         }
         // People have seen what was left to them, and what was late has landed.
+        let told = |tables: &Tables| tables.secrets.values().any(|row| !row.orphans.is_empty());
+        if sim.scenario.journal.look(told) {
+            clean_up(sim);
+        }
         sim.run_until(SignedDuration::from_hours(2), |_| false)
             .map_err(|violation| (violation.invariant, format!("at rest, {violation}")))?;
         let mut problems = if in_flight(sim).is_empty() { unsettled(&sim.scenario) } else { Vec::new() };

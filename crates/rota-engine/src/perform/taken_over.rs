@@ -10,7 +10,7 @@ use rota_core::publication::Material;
 use rota_core::rotation::{Source, State};
 
 use super::{intend_anew, slots, target};
-use crate::ports::{Observed, SlotRole, TargetContext, TargetEffect};
+use crate::ports::{Observed, Record, SlotRole, TargetContext, TargetEffect};
 use crate::session::{Halt, Session};
 
 /// Revokes every value of the rotations that this one took over. To be called with the
@@ -87,13 +87,25 @@ pub(super) async fn remove(
     apply(session, TargetEffect::Remove, &context).await
 }
 
+/// What is not ours to end any more is shown to people.
+async fn leave_behind(session: &mut Session<'_>, rotation: RotationId, detail: &str) -> Result<(), Halt> {
+    let mut record = Record::of(session.rotation().clone(), session.claim.last_effect);
+    record.orphan = Some(format!(
+        "rotation {rotation} was taken over, and what it had put on the target was changed by somebody \
+         else: {detail}; look at it and revoke it by hand"
+    ));
+    session.commit(record).await
+}
+
 /// Each effect has a number of its own, so that a fence lets it pass. A credential that
 /// holds another value by now is not this one any more.
 async fn apply(session: &mut Session<'_>, effect: TargetEffect, context: &TargetContext) -> Result<(), Halt> {
     let rotator = session.rotator()?;
     let observed = session.call("looking at the target", rotator.observe(effect, context)).await?;
-    if observed != Observed::Absent {
-        return Ok(());
+    match observed {
+        Observed::Absent => {}
+        Observed::Applied => return Ok(()),
+        Observed::Foreign { detail } => return leave_behind(session, context.rotation, &detail).await,
     }
     let number = intend_anew(session, BTreeMap::new(), 0).await?;
     let fence = session.fence(number);

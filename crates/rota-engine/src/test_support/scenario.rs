@@ -57,6 +57,8 @@ pub struct SecretPlan {
     pub healthy: Healthy,
     pub on_failure: OnFailure,
     pub hooks: Vec<HookPoint>,
+    /// When it may start and withdraw; `None`: always.
+    pub window: Option<String>,
     /// False: it does not exist in its store yet.
     pub exists: bool,
 }
@@ -80,6 +82,7 @@ impl SecretPlan {
             healthy: Healthy { count: 3, every: SignedDuration::from_hours(8), failures: 2 },
             on_failure: OnFailure::Hold,
             hooks: Vec::new(),
+            window: None,
             exists: true,
         }
     }
@@ -99,6 +102,7 @@ impl SecretPlan {
                 HookPoint::AfterPromote,
                 HookPoint::BeforeRetire,
                 HookPoint::AfterRetire,
+                HookPoint::OnEmergency,
             ],
             ..Self::new("HOOKED", FakeKind::OneWay, Form::Single)
         };
@@ -393,7 +397,7 @@ fn secret_policy(plan: &SecretPlan) -> Result<SecretPolicy, Fault> {
         overlap: plan.overlap,
         token_ttl: plan.token_ttl,
         revoke_after: plan.revoke_after,
-        window: None,
+        window: plan.window.as_deref().map(|text| text.parse().map_err(invalid)).transpose()?,
         healthy: plan.healthy,
         on_failure: plan.on_failure,
         deadlines: BTreeMap::new(),

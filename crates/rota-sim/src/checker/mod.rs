@@ -47,6 +47,10 @@ pub struct Checker {
     intended: BTreeMap<SecretId, BTreeSet<EffectNo>>,
     history_seen: usize,
     last_epoch: i64,
+    looks: u64,
+    checks: u64,
+    /// When a rotation's old value was disabled.
+    disabled: BTreeMap<RotationId, Timestamp>,
     /// What a leak must not leave alive: the text, and by which order.
     leaked: Vec<Leak>,
 }
@@ -87,6 +91,9 @@ impl Checker {
             intended: BTreeMap::new(),
             history_seen: 0,
             last_epoch: 0,
+            looks: 0,
+            checks: 0,
+            disabled: BTreeMap::new(),
             leaked: Vec::new(),
         }
     }
@@ -111,6 +118,10 @@ impl Checker {
         if events.is_empty() && !wrote {
             return Ok(());
         }
+        self.looks += 1;
+        // One rule for each event, one for each secret's use, and the rows as a whole.
+        let rules = events.len() + self.secrets.len() + usize::from(wrote);
+        self.checks += u64::try_from(rules).unwrap_or(u64::MAX);
         for event in &events {
             self.on_event(scenario, event)?;
         }
@@ -120,6 +131,18 @@ impl Checker {
             self.check_readable(scenario)?;
         }
         Ok(())
+    }
+
+    /// How often something had happened that had to be looked at.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// How many rules were compared in all of these looks.
+    #[must_use]
+    pub fn checks(&self) -> u64 {
+        self.checks
     }
 
     fn fails<T>(&self, scenario: &Scenario, invariant: u8, what: String) -> Result<T, Violation> {
@@ -214,7 +237,8 @@ impl Checker {
                 }
             }
             WorldEventKind::TargetChanged { effect, rotation, fence, .. } => {
-                self.check_target(scenario, *effect, *rotation, fence.effect)
+                self.check_target(scenario, *effect, *rotation, fence.effect)?;
+                self.check_recoverable(scenario, *effect, *rotation, event.at)
             }
             WorldEventKind::Unnamed { effect, target, .. } => match effect {
                 TargetEffect::Disable | TargetEffect::Revoke => {

@@ -62,6 +62,31 @@ impl Checker {
         }
     }
 
+    /// What was disabled can be had back for `revoke_after`, but in an emergency.
+    pub(super) fn check_recoverable(
+        &mut self,
+        scenario: &Scenario,
+        effect: TargetEffect,
+        rotation: RotationId,
+        at: Timestamp,
+    ) -> Result<(), Violation> {
+        if effect == TargetEffect::Disable {
+            self.disabled.insert(rotation, at);
+        }
+        let row = scenario.journal.look(|tables| Some(tables.rotations.get(&rotation)?.rotation.clone()));
+        let (Some(disabled_at), Some(row)) = (self.disabled.get(&rotation), row) else { return Ok(()) };
+        let Some(watched) = self.secrets.get(&row.secret) else { return Ok(()) };
+        let stood = at.duration_since(*disabled_at);
+        // What an emergency took over ends with it.
+        let calm = !row.is_emergency() && row.step().is_some();
+        if effect == TargetEffect::Revoke && calm && stood < watched.plan.revoke_after {
+            let wanted = watched.plan.revoke_after;
+            let what = format!("{}: revoked {stood:#} after it was disabled, not {wanted:#}", row.secret);
+            return self.fails(scenario, 2, what);
+        }
+        Ok(())
+    }
+
     fn check_ready(&self, scenario: &Scenario, rotation: &Rotation, what: &str) -> Result<(), Violation> {
         let secret = &rotation.secret;
         let Some(watched) = self.secrets.get(secret) else { return Ok(()) };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
-use rota_core::id::{SecretId, StoreId};
+use rota_core::id::SecretId;
 use rota_core::rotation::{HoldReason, Outcome, State, Step, Suspect, Watch};
 use rota_engine::ports::{Clock, OrderKind, RolloutState, TAKEN_OVER};
 use rota_engine::test_support::{Call, Disturbance, FakeKind, Form, Guards, Scenario, SecretPlan, Style};
@@ -85,60 +85,6 @@ impl World {
     fn rollouts(&self) -> Vec<RolloutState> {
         self.sim.scenario.journal.look(|tables| tables.rollouts.iter().map(|row| row.state.clone()).collect())
     }
-}
-
-#[test]
-fn one_stale_read_is_not_taken_for_someone_elses_work() {
-    for name in ["a signing key in a list", "a signing key in a document", "a key that a person makes"] {
-        for seed in 0..12 {
-            let mut scenario = Scenario::new(seed, Guards::default(), start());
-            scenario.add_consumer("web", SignedDuration::from_secs(60)).unwrap();
-            scenario.add_secret(shape(name)).unwrap();
-            scenario.world.with(|world| {
-                for store in world.stores.values_mut() {
-                    store.stale_for = SignedDuration::from_secs(40);
-                }
-            });
-            scenario.start_fleets(2, Style::Restarted).unwrap();
-            let mut world = World::of(scenario, 1);
-            world.sim.order(&world.secret, OrderKind::Rotate);
-            assert_eq!(world.until_ended(), Outcome::Completed, "{name}, seed {seed}");
-            assert_eq!(world.holds, [], "{name}, seed {seed}");
-        }
-    }
-}
-
-#[test]
-fn someone_elses_value_is_still_found() {
-    let mut world = World::rotating(shape("a database user"));
-    world.until(|world| world.step() == Some(Step::Prove));
-    let store = world.sim.scenario.world.fake_store(&StoreId::new("main").unwrap()).unwrap();
-    store.write_as_other("prod/DATABASE_URL", "somebody:else");
-    world.until(|world| matches!(world.state(), Some(State::Held { .. })));
-    let Some(State::Held { reason, .. }) = world.state() else { panic!("it is held") };
-    assert!(matches!(reason, HoldReason::Foreign { step: Step::Promote, .. }), "{reason:?}");
-}
-
-/// A start of the first rollout that arrives hours later, when everybody has new references.
-fn late_first_start() -> impl FnMut(&Call) -> Option<Disturbance> + Send {
-    let mut begun = false;
-    move |call: &Call| {
-        let first = call.name == "begin" && !begun;
-        begun |= first;
-        first.then_some(Disturbance::LandsLater(SignedDuration::from_hours(5)))
-    }
-}
-
-#[test]
-fn references_that_a_late_start_put_back_are_found_before_the_old_value_is_withdrawn() {
-    let mut world = World::rotating(shape("a signing key as a pinned pair"));
-    world.sim.scenario.wire.disturb_with(late_first_start());
-    assert_eq!(world.until_ended(), Outcome::Completed);
-    assert!(
-        matches!(world.holds.as_slice(), [HoldReason::RolloutFailed { consumer, .. }] if consumer == "web"),
-        "{:?}",
-        world.holds
-    );
 }
 
 #[test]
@@ -245,24 +191,6 @@ fn a_lost_key_is_removed_and_made_again_after_a_resume() {
     assert_eq!(world.until_ended(), Outcome::Completed);
     assert_eq!(world.holds.len(), 2, "{:?}", world.holds);
     assert_eq!(keys(&world), BTreeMap::from([("key-3".to_owned(), true)]));
-}
-
-#[test]
-fn a_third_value_removes_a_lost_key_before_it_makes_its_own() {
-    let mut world = World::rotating(shape("a key that its target makes"));
-    world.sim.scenario.wire.disturb_with(lose_keys(1));
-    world.until(|world| matches!(world.state(), Some(State::Held { step: Step::Stage, .. })));
-    world.sim.order(&world.secret.clone(), OrderKind::Emergency { suspect: None });
-    // The checker counts the lost keys at every creation.
-    world.until(|world| {
-        world.step().is_none()
-            && !world
-                .sim
-                .scenario
-                .journal
-                .look(|tables| tables.orders.values().any(|row| row.answer.is_none()))
-    });
-    assert_eq!(keys(&world), BTreeMap::from([("key-2".to_owned(), true)]));
 }
 
 #[test]

@@ -1,3 +1,5 @@
 mod engine;
 mod exhaustive;
+mod mutants;
+mod repeats;
 mod watch;
