@@ -157,7 +157,9 @@ impl Disturber for Chaos {
 fn belongs_to_a_step(call: &Call) -> bool {
     match call.system.as_str() {
         "journal" => matches!(call.name, "record" | "renew" | "release" | "rollouts"),
-        system => !(system.starts_with("notifier") || matches!(call.name, "begin" | "preflight")),
+        system if system.starts_with("rollout:") => call.name == "recheck",
+        system if system.starts_with("store:") => call.name != "preflight",
+        system => !system.starts_with("notifier"),
     }
 }
 

@@ -15,7 +15,7 @@ fn known(guard: Guard) -> Option<Kill> {
         }
         Guard::SlotsAreWrittenOnce => directed("a slot's write that lands late"),
         Guard::RolloutsAreRechecked => directed("a rollout's start that lands hours late"),
-        Guard::LostKeysGoFirst => directed("a third value after a lost key"),
+        Guard::LostKeysGoFirst | Guard::CreationsAreLookedUp => directed("a third value after a lost key"),
         Guard::LeaksAreRevoked => directed("a leak of both values"),
         Guard::ForeignIsHeld => directed("somebody else's value"),
         Guard::StaleReadsAreReadAgain => directed("reads that lag behind"),
@@ -24,7 +24,6 @@ fn known(guard: Guard) -> Option<Kill> {
             seed(2)
         }
         Guard::EveryConsumerRollsOut => seed(3),
-        Guard::CreationsAreLookedUp => seed(4),
         Guard::ProofsAreMade => seed(5),
         Guard::IdlenessIsRead | Guard::SettleIsWaitedFor => seed(7),
         Guard::RecordsCheckTheEpoch => seed(11),
