@@ -8,5 +8,6 @@ mod messages;
 mod notifiers;
 mod policies;
 mod rollouts;
+mod rotators;
 mod stores;
 mod support;

@@ -60,6 +60,7 @@ pub(super) async fn publish(session: &mut Session<'_>, step: Step) -> Result<(),
     let list = plan::list_after(step, &session.rotation().shape)
         .ok_or_else(|| Fault::invalid(format!("{step} publishes nothing")))?;
     if step == Step::Promote && session.rotation().open_intent().is_none() {
+        super::target::prove_again(session).await?;
         super::watch::take_baseline(session).await?;
     }
     let old = material(session, Which::Old).await?.map(|material| material.fields);

@@ -69,6 +69,12 @@ async fn admin_value(session: &mut Session<'_>, reference: &str) -> Result<Secre
 pub(super) async fn effect(session: &mut Session<'_>, effect: TargetEffect) -> Result<(), Halt> {
     let rotator = session.rotator()?;
     let context = context(session).await?;
+    if matches!(effect, TargetEffect::Disable | TargetEffect::Revoke)
+        && session.rotation().open_intent().is_none()
+    {
+        // Rights may have been given to the old user alone since the candidate was proven.
+        must_accept(session, Which::New, &context).await?;
+    }
     if !session.engine.stands(Guard::IntentsComeFirst) {
         let early = session.fence(session.next_effect());
         session.call("changing the target", rotator.apply(effect, &context, early)).await?;
@@ -124,6 +130,16 @@ async fn must_accept(session: &mut Session<'_>, which: Which, context: &TargetCo
             Err(Halt::Held(HoldReason::ProofFailed { step, detail }))
         }
     }
+}
+
+/// Proves the candidate once more, right before consumers come to read it: a hook may
+/// have run since, and whatever changes rights.
+pub(super) async fn prove_again(session: &mut Session<'_>) -> Result<(), Halt> {
+    if !session.rotation().shape.target {
+        return Ok(());
+    }
+    let context = context(session).await?;
+    must_accept(session, Which::New, &context).await
 }
 
 /// Uses the candidate; without a target it is read back from its slot.

@@ -12,6 +12,7 @@ mod memory_journal;
 mod people;
 mod random;
 pub mod rollout_suite;
+pub mod rotator_suite;
 mod run;
 mod scenario;
 pub mod store_suite;

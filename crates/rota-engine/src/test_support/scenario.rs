@@ -352,7 +352,7 @@ fn field_of(plan: &SecretPlan) -> Result<FieldName, Fault> {
     FieldName::new(&plan.name).map_err(invalid)
 }
 
-fn secret_policy(plan: &SecretPlan) -> Result<SecretPolicy, Fault> {
+pub(super) fn secret_policy(plan: &SecretPlan) -> Result<SecretPolicy, Fault> {
     let field = field_of(plan)?;
     let template = match plan.kind {
         FakeKind::TwoUsers | FakeKind::Created => {

@@ -261,14 +261,18 @@ async fn drop_role(
     heir: &str,
 ) -> Result<(), Fault> {
     let dropped = mark.role;
-    if role(admin, dropped).await?.is_none() {
-        return Ok(());
-    }
     let (name, heir) = (ident(dropped), ident(heir));
     let hand_over = format!("REASSIGN OWNED BY {name} TO {heir}; DROP OWNED BY {name}");
+    let is_there = role(admin, dropped).await?.is_some();
+    // Without the role the fence is raised all the same: what would make it may still land.
     let mut change = Change::begin(admin, mark).await?;
-    change.run(format!("ALTER ROLE {name} NOLOGIN")).await?;
+    if is_there {
+        change.run(format!("ALTER ROLE {name} NOLOGIN")).await?;
+    }
     change.commit().await?;
+    if !is_there {
+        return Ok(());
+    }
     target.end_sessions(admin, dropped, None).await?;
     for database in privileges::other_databases(admin, dropped, &target.settings.database).await? {
         let mut there = target.connect_to(&database).await?;

@@ -1,0 +1,3 @@
+//! Rotators against their real targets.
+
+mod postgres;

@@ -1,0 +1,4 @@
+//! Database users on a real server.
+
+mod server;
+mod suite;
