@@ -8,12 +8,15 @@
 use rota_core::audit::{Anchor, Hash};
 use rota_core::fault::Fault;
 use rota_core::id::{Epoch, Incarnation};
-use sqlx::{PgPool, Row as _};
+use rota_engine::ports::Notice;
+use sqlx::{PgConnection, PgPool, Row as _};
 
 use crate::error::{Doing as _, unreadable};
-use crate::journal::PgJournal;
+use crate::journal::{PgJournal, outbox};
 
 const DOING: &str = "comparing the state database with its past";
+
+const SEALING: &str = "sealing history";
 
 /// How far the journal had come at some moment: kept outside, in fences, stores and anchors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +46,12 @@ pub(crate) async fn check_trusted(pool: &PgPool) -> Result<(), Fault> {
     )))
 }
 
+async fn seal(connection: &mut PgConnection) -> Result<Anchor, Fault> {
+    let query = sqlx::query_as("SELECT number, hash FROM rota.seal_history()");
+    let (number, hash): (i64, Vec<u8>) = query.fetch_one(connection).await.doing(SEALING)?;
+    Ok(Anchor { number, hash: Hash(hash.try_into().map_err(|_| unreadable("a hash"))?) })
+}
+
 impl PgJournal {
     /// Refuses a database that does not go on where the incarnation left it. For the
     /// start; every claim checks again.
@@ -68,10 +77,26 @@ impl PgJournal {
     /// # Errors
     /// A passing fault.
     pub async fn seal_history(&self) -> Result<Anchor, Fault> {
-        let doing = "sealing history";
-        let query = sqlx::query_as("SELECT number, hash FROM rota.seal_history()");
-        let (number, hash): (i64, Vec<u8>) = query.fetch_one(self.pool()).await.doing(doing)?;
-        Ok(Anchor { number, hash: Hash(hash.try_into().map_err(|_| unreadable("a hash"))?) })
+        let mut connection = self.pool().acquire().await.doing(SEALING)?;
+        seal(&mut connection).await
+    }
+
+    /// Seals history and adds the notice that `notice` makes of the anchor, both or neither.
+    /// False where a notice with that key was added before: then nothing was sealed, so that
+    /// every seal is shown, however many replicas there are.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn seal_and_tell(&self, notice: impl FnOnce(Anchor) -> Notice) -> Result<bool, Fault> {
+        let mut tx = self.pool().begin().await.doing(SEALING)?;
+        let anchor = seal(&mut tx).await?;
+        let told = outbox::add(&mut tx, &[notice(anchor)]).await? > 0;
+        if told {
+            tx.commit().await.doing(SEALING)?;
+        } else {
+            tx.rollback().await.doing(SEALING)?;
+        }
+        Ok(told)
     }
 
     /// Compares with a mark from outside. Where the mark is ahead, commits were lost:

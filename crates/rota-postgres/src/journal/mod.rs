@@ -2,7 +2,7 @@
 
 mod claim;
 mod due;
-mod outbox;
+pub(crate) mod outbox;
 pub(crate) mod policy;
 mod prune;
 mod record;

@@ -15,11 +15,11 @@ use crate::error::{Doing as _, unreadable};
 /// after a year must not repeat that year.
 const NEW_CHANNEL_LOOKS_BACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// Adds notices in the caller's transaction. One with a known key is left out.
-pub(super) async fn add(tx: &mut PgConnection, notices: &[Notice]) -> Result<(), Fault> {
+/// Adds notices in the caller's transaction; returns how many. One with a known key is left out.
+pub(crate) async fn add(tx: &mut PgConnection, notices: &[Notice]) -> Result<usize, Fault> {
     const DOING: &str = "adding notices";
     if notices.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let keys: Vec<String> = notices.iter().map(|notice| without_nul_text(&notice.key)).collect();
     let texts = notices.iter().map(to_json).collect::<Result<Vec<_>, _>>()?;
@@ -29,14 +29,16 @@ pub(super) async fn add(tx: &mut PgConnection, notices: &[Notice]) -> Result<(),
         ON CONFLICT (key) DO NOTHING RETURNING id";
     let added: Vec<i64> =
         sqlx::query_scalar(sql).bind(keys).bind(texts).fetch_all(&mut *tx).await.doing(DOING)?;
-    if added.is_empty() {
-        return Ok(());
+    let count = added.len();
+    if count == 0 {
+        return Ok(0);
     }
     // A statement of its own: it sees channels whose registration waited for the one above.
     let sql = "INSERT INTO rota.deliveries (channel, notice) \
         SELECT c.name, n FROM rota.channels c CROSS JOIN unnest($1::bigint[]) n";
     sqlx::query(sql).bind(added).execute(&mut *tx).await.doing(DOING)?;
-    wake(tx, "outbox").await
+    wake(tx, "outbox").await?;
+    Ok(count)
 }
 
 const CLAIM: &str = "\

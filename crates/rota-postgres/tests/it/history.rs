@@ -6,8 +6,10 @@ use std::process::Command;
 use futures::future::join_all;
 use rota_core::audit::Anchor;
 use rota_core::id::SecretId;
-use rota_engine::ports::{HistoryEntry, Journal as _, OrderKind};
-use rota_engine::test_support::journal_suite::parts::{line, open, open_and_claim, same, secret};
+use rota_engine::ports::{HistoryEntry, Journal as _, Notice, OrderKind};
+use rota_engine::test_support::journal_suite::parts::{
+    LEASE, line, notice, open, open_and_claim, same, secret,
+};
 use rota_fakes::postgres::TestDatabase;
 use rota_postgres::{NotWhole, PgJournal};
 use serde_json::json;
@@ -200,4 +202,24 @@ async fn chains_hold_whoever_appends_at_once() {
     let verified = reports(&database).await.verify_history(&[]).await.unwrap();
     assert_eq!((verified.chains, verified.checkpoints), (4, 3));
     assert!(verified.rows >= 33);
+}
+
+#[tokio::test]
+async fn of_many_seals_for_one_message_the_first_is_kept_and_shown() {
+    let database = database().await;
+    let journal = with_history(&database).await;
+    let now = journal.now().await.unwrap();
+    let message = |anchor: Anchor| Notice { what: anchor.to_string(), ..notice("digest:2026-01-15", now) };
+    let (one, two) = tokio::join!(journal.seal_and_tell(message), journal.seal_and_tell(message));
+    assert!(one.unwrap() ^ two.unwrap(), "one of two replicas tells");
+    assert!(!journal.seal_and_tell(message).await.unwrap(), "nor does a restart");
+    let told = journal.claim_notices("slack", 10, LEASE).await.unwrap().unwrap();
+    let shown: Vec<Anchor> = told
+        .notices
+        .iter()
+        .filter(|(_, notice)| notice.key.starts_with("digest"))
+        .map(|(_, notice)| notice.what.parse().unwrap())
+        .collect();
+    let verified = reports(&database).await.verify_history(&shown).await.unwrap();
+    assert_eq!((shown.len(), verified.checkpoints), (1, 1));
 }
