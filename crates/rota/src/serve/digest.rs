@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use rota_core::audit::Anchor;
 use rota_core::fault::Fault;
 use rota_core::policy::model::Priority;
-use rota_engine::ports::{Journal as _, Notice, NoticeKind};
+use rota_engine::ports::{Notice, NoticeKind};
 use rota_postgres::PgJournal;
 use tokio::sync::Notify;
 
@@ -35,19 +35,21 @@ async fn tell(crew: &Crew, journal: &PgJournal) -> Result<(), Fault> {
     let policy = crew.engine.refresh_policy().await?;
     let status = status::read(&journal.reports(), policy.as_deref()).await?;
     // The message is the anchor outside: what history held when it was sent.
-    let anchor = journal.seal_history().await?;
-    journal.notify(vec![notice(&status, anchor)]).await
+    journal.seal_and_tell(|anchor| notice(&status, anchor)).await.map(|_| ())
 }
 
 /// At most eight lines, most urgent first.
 fn notice(status: &Status, anchor: Anchor) -> Notice {
     let day = status.now.to_zoned(TimeZone::UTC).date();
     let in_flight: i64 = status.counts.rotations.values().sum();
+    let counts = &status.counts;
+    let held = counts.rotations.get("held").copied().unwrap_or(0);
+    let waits = |secret: &Secret| secret.waits_for_person && secret.held.is_none();
     let lines = [
-        named("held", status, |secret| secret.held.is_some()),
-        named("overdue", status, |secret| secret.overdue),
-        named("waiting for a person", status, |secret| secret.waits_for_person),
-        named("blocked", status, |secret| secret.blocked_by.is_some()),
+        named("held", held, status, |secret| secret.held.is_some()),
+        named("overdue", counts.overdue.values().sum(), status, |secret| secret.overdue && !secret.removed),
+        named("waiting for a person", counts.waiting_for_person, status, waits),
+        named("blocked", counts.blocked, status, |secret| secret.blocked_by.is_some() && !secret.removed),
     ];
     let attention: Vec<String> = lines.into_iter().flatten().collect();
     let quiet = attention.is_empty();
@@ -56,6 +58,10 @@ fn notice(status: &Status, anchor: Anchor) -> Notice {
     let due = dates.filter(|(at, _)| *at >= status.now).min();
     let due = match due {
         Some((at, name)) => format!("{name} is due next, on {}", at.to_zoned(TimeZone::UTC).date()),
+        // What is due next stands behind what is shown.
+        None if usize::try_from(counts.secrets).is_ok_and(|all| all > status.secrets.len()) => {
+            "`rota plan` shows what is due next".to_owned()
+        }
         None => "nothing is scheduled".to_owned(),
     };
     Notice {
@@ -75,14 +81,18 @@ fn notice(status: &Status, anchor: Anchor) -> Notice {
     }
 }
 
-/// `2 held: A, B`; `None` where there is none.
-fn named(word: &str, status: &Status, which: impl Fn(&Secret) -> bool) -> Option<String> {
-    let names: Vec<&str> =
-        status.secrets.iter().filter(|secret| which(secret)).map(|s| s.secret.as_str()).collect();
-    let more = names.len().saturating_sub(NAMED);
-    let shown = names.get(..NAMED).unwrap_or(&names).join(", ");
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!names.is_empty()).then(|| format!("{} {word}: {shown}{rest}", names.len()))
+/// `2 held: A, B`; `None` where there is none. `count` is of all secrets, the names are of
+/// the foremost.
+fn named(word: &str, count: i64, status: &Status, which: impl Fn(&Secret) -> bool) -> Option<String> {
+    let foremost = status.secrets.iter().filter(|secret| which(secret));
+    let names: Vec<&str> = foremost.take(NAMED).map(|secret| secret.secret.as_str()).collect();
+    let more = usize::try_from(count).unwrap_or(0).saturating_sub(names.len());
+    let shown = match (names.join(", "), more) {
+        (names, _) if names.is_empty() => String::new(),
+        (names, 0) => format!(": {names}"),
+        (names, more) => format!(": {names} and {more} more"),
+    };
+    (count > 0).then(|| format!("{count} {word}{shown}"))
 }
 
 #[cfg(test)]
@@ -114,11 +124,28 @@ mod tests {
     }
 
     #[test]
-    fn the_most_urgent_comes_first_and_the_anchor_last() {
-        let rotations = [("monitor".to_owned(), 3)].into();
+    fn what_is_not_among_the_foremost_is_counted_all_the_same() {
+        let names = |n: usize| secret(&format!("S{n}"), "2026-01-12T00:00:00Z", true);
+        let rotations = [("held".to_owned(), 2), ("monitor".to_owned(), 300)].into();
+        let overdue = [("critical".to_owned(), 200), ("low".to_owned(), 400)].into();
         let status = Status {
             now: "2026-01-15T07:00:00Z".parse().unwrap(),
-            counts: Counts { secrets: 42, rotations, ..Counts::default() },
+            counts: Counts { secrets: 1_000, blocked: 7, rotations, overdue, ..Counts::default() },
+            secrets: (0..300).map(names).collect(),
+            ..Status::default()
+        };
+        let notice = notice(&status, Anchor { number: 1, hash: Hash([0; 32]) });
+        assert_eq!(notice.impact, "2 held\n600 overdue: S0, S1, S2, S3, S4 and 595 more\n7 blocked");
+        assert!(notice.next.starts_with("`rota plan` shows what is due next\n"), "{}", notice.next);
+    }
+
+    #[test]
+    fn the_most_urgent_comes_first_and_the_anchor_last() {
+        let rotations = [("monitor".to_owned(), 3)].into();
+        let overdue = [("high".to_owned(), 1)].into();
+        let status = Status {
+            now: "2026-01-15T07:00:00Z".parse().unwrap(),
+            counts: Counts { secrets: 42, rotations, overdue, waiting_for_person: 1, ..Counts::default() },
             secrets: vec![
                 secret("JWT_SECRET", "2026-01-22T00:00:00Z", false),
                 secret("SENTRY_DSN", "2026-01-12T00:00:00Z", true),
