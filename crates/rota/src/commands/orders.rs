@@ -32,6 +32,9 @@ const NEEDS: [Right; 2] = [Right::Order, Right::Read];
 /// A word for everything that leaked, instead of a version.
 const BOTH: &str = "both";
 
+/// A word for the value in use while no rotation is in flight, instead of its version.
+const CURRENT: &str = "current";
+
 pub(super) async fn rotate(context: &Context, order: &Rotate) -> Outcome {
     let (database, secret) = prepare(context, &order.name).await?;
     forbidden(&secret, order.emergency, &OrderKind::Rotate)?;
@@ -39,7 +42,8 @@ pub(super) async fn rotate(context: &Context, order: &Rotate) -> Outcome {
         let asked = asked(&order.consent, None)?;
         return give(context, &database, &order.name, &OrderKind::Rotate, &asked).await;
     };
-    let suspect = suspected(&secret, suspect)?;
+    let current = super::status::current_version(&database.1, &secret, &order.name).await?;
+    let suspect = suspected(&secret, current.as_deref(), suspect)?;
     let plan = emergency_plan(&secret, suspect);
     let asked = confirmed(&order.consent, &secret, &plan)?;
     give(context, &database, &order.name, &OrderKind::Emergency { suspect }, &asked).await
@@ -70,7 +74,9 @@ fn forbidden(secret: &Secret, emergency: bool, kind: &OrderKind) -> Result<(), F
         }
         OrderKind::Rotate | OrderKind::Emergency { .. } if secret.blocked_by.is_some() => refuse(
             "is blocked: an earlier rotation left something alive",
-            format!("deal with what `rota status {name}` lists, then `rota reconcile {name} --reason ...`"),
+            format!(
+                "deal with what `rota status {name}` lists, then `rota reconcile {name} --reason \"what was alive is revoked\"`"
+            ),
         ),
         OrderKind::Rotate | OrderKind::Emergency { .. } if secret.removed => {
             refuse("is no longer in the policy", "add it again, or leave it alone".to_owned())
@@ -223,8 +229,8 @@ fn confirmed(consent: &Consent, secret: &Secret, plan: &str) -> Result<Asked, Fa
     asked(consent, None)
 }
 
-/// Which of the two values leaked; `None` is both.
-fn suspected(secret: &Secret, text: &str) -> Result<Option<Suspect>, Failure> {
+/// Which of the two values leaked; `None` is both. `current` is the version of a secret at rest.
+fn suspected(secret: &Secret, current: Option<&str>, text: &str) -> Result<Option<Suspect>, Failure> {
     if text == BOTH {
         return Ok(None);
     }
@@ -236,13 +242,15 @@ fn suspected(secret: &Secret, text: &str) -> Result<Option<Suspect>, Failure> {
         return Ok(Some(Suspect::Newer));
     }
     // Without a rotation in flight there is one value: the one in use.
-    if secret.phase.is_none() && text == "current" {
+    if secret.phase.is_none() && (text == CURRENT || current == Some(text)) {
         return Ok(Some(Suspect::Older));
     }
     let known: Vec<&str> =
         [&secret.old_version, &secret.new_version].into_iter().flatten().map(String::as_str).collect();
     let hint = match (secret.phase.is_some(), known.as_slice()) {
-        (false, _) => "no rotation is in flight: write --suspect current, or both".to_owned(),
+        (false, _) => {
+            "no rotation is in flight: write --suspect current for the value in use, or both".to_owned()
+        }
         (true, []) => "nothing is stored yet: write --suspect both".to_owned(),
         (true, known) => format!("write one of {}, or both", known.join(", ")),
     };

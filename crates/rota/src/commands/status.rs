@@ -90,6 +90,7 @@ async fn one(context: &Context, reports: &Reports, name: &SecretId) -> Outcome {
     let secret = read(reports, Some(name)).await?.pop().ok_or_else(|| unknown_secret(name))?;
     let orphans = reports.orphans(Some(name)).await?;
     let orders = reports.orders(Some(name), ORDERS).await?;
+    let current = current_version(reports, &secret, name).await?;
     let rotation = secret.rotation.as_deref().and_then(|id| id.parse().ok()).map(RotationId);
     let observations = match rotation {
         Some(rotation) => reports.observations(rotation, OBSERVATIONS).await?,
@@ -102,12 +103,15 @@ async fn one(context: &Context, reports: &Reports, name: &SecretId) -> Outcome {
     };
     let out = context.output;
     if out.json {
-        let document = json!({ "now": now, "secret": secret, "orphans": orphans, "orders": orders, "observations": observations });
+        let document = json!({ "now": now, "secret": secret, "current_version": current, "orphans": orphans, "orders": orders, "observations": observations });
         out.document(&document)?;
         return Ok(exit);
     }
     for (key, value) in lines(&secret, &orphans, now) {
         out.line(format!("{:14} {value}", out.paint(Tone::Faint, key)))?;
+    }
+    if let Some(current) = &current {
+        out.line(format!("{:14} {current}", out.paint(Tone::Faint, "version")))?;
     }
     for order in &orders {
         out.line(format!("{:14} {}", out.paint(Tone::Faint, "order"), order_line(order, now)))?;
@@ -124,6 +128,25 @@ async fn one(context: &Context, reports: &Reports, name: &SecretId) -> Outcome {
         ))?;
     }
     Ok(exit)
+}
+
+/// The version that consumers of a secret at rest read: the one that its last rotation
+/// left. `None` while a rotation is in flight, and where none was completed yet.
+pub(super) async fn current_version(
+    reports: &Reports,
+    secret: &Secret,
+    name: &SecretId,
+) -> Result<Option<String>, Failure> {
+    if secret.phase.is_some() {
+        return Ok(None);
+    }
+    let last = reports.rotations(Some(name), 1).await?.pop();
+    Ok(last.and_then(|last| match last.outcome.as_deref() {
+        Some("completed") => last.new_version,
+        Some("rolled_back") => last.old_version,
+        // What was abandoned is settled by a person.
+        _ => None,
+    }))
 }
 
 /// Who asked for what, and what became of it.

@@ -164,6 +164,14 @@ async fn an_emergency_names_what_leaked_and_passes_the_overlap() {
     let list = published.lines().find(|line| line.starts_with("SLOW_LIST=")).unwrap();
     assert!(!list.contains(&"a".repeat(64)) && list.len() > 64, "the leaked value is gone, a new one there");
 
+    // What is in use at rest has a version that status shows and the order knows.
+    let current = world.ok(&["status", "SLOW", "--json"]).json()["current_version"].clone();
+    let current = current.as_str().unwrap();
+    assert!(world.ok(&["status", "SLOW"]).stdout.contains(current), "{current}");
+    assert_eq!(history["rotations"][0]["new_version"], current);
+    assert_eq!(emergency(current).code, 0);
+    world.wait_for_rest("SLOW");
+
     let at_rest = ["rotate", "QUICK", "--emergency", "--suspect", "current", "--yes", "--reason", "in a log"];
     world.ok(&at_rest);
     world.wait("QUICK", "promoted", |status| {
