@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::RotationId;
-use rota_core::rotation::{Decision, Done, Event, Nature, State, Step, decide};
+use rota_core::rotation::{Decision, Done, Event, Nature, Rotation, State, Step, decide};
 use serde_json::json;
 
 use crate::engine::Engine;
@@ -162,8 +162,10 @@ impl Session<'_> {
     pub(crate) fn later(&self, duration: SignedDuration) -> Timestamp {
         self.now().saturating_add(duration).unwrap_or(Timestamp::MAX)
     }
+}
 
-    pub(crate) fn start_after_rollback(&self) -> Timestamp {
-        if self.rotation().is_emergency() { self.now() } else { self.later(AFTER_ROLLBACK) }
-    }
+/// When a rotation that ends rolled back at `now` may be followed by the next one.
+pub(crate) fn start_after_rollback(rotation: &Rotation, now: Timestamp) -> Timestamp {
+    let pause = if rotation.is_emergency() { SignedDuration::ZERO } else { AFTER_ROLLBACK };
+    now.saturating_add(pause).unwrap_or(Timestamp::MAX)
 }

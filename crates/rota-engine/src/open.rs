@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::RotationId;
-use rota_core::policy::model::{HookPoint, PolicyEntry, StorePolicy};
+use rota_core::policy::model::{HookPoint, PolicyEntry, SecretPolicy, StorePolicy};
 use rota_core::publication::{PublicationError, paths, read_back};
 use rota_core::rotation::{Cause, Haste, Order, Rotation, Shape, Suspect};
 use serde_json::json;
@@ -56,7 +56,7 @@ impl Engine {
 
     async fn open_one(&self, policy: &AcceptedPolicy, due: DueSecret, now: Timestamp) -> Result<bool, Fault> {
         let Some(entry) = policy.policy.entry(&due.secret) else {
-            self.not_now(&due, "the policy no longer has this secret", now).await?;
+            self.not_now(&due, None, "the policy no longer has this secret", now).await?;
             return Ok(false);
         };
         if due.order.is_none()
@@ -66,6 +66,7 @@ impl Engine {
             self.journal.postpone(&due, "the window is closed", window.next_open(now), Vec::new()).await?;
             return Ok(false);
         }
+        let secret = entry.secret.clone();
         let opening = Opening {
             cause: due.order.as_ref().map_or(Cause::Scheduled, cause_of),
             suspect: due.order.as_ref().and_then(suspect_of),
@@ -77,17 +78,24 @@ impl Engine {
         match open(self, opening, now).await {
             Ok(Opened::Yes) => return Ok(true),
             Ok(Opened::InFlight) => {
-                self.not_now(&due, "another rotation uses the same target or place", now).await?;
+                let why = "another rotation uses the same target or place";
+                self.not_now(&due, Some(&secret), why, now).await?;
             }
-            Ok(Opened::Blocked { why }) => self.not_now(&due, &why, now).await?,
-            Err(fault) => self.not_now(&due, &fault.to_string(), now).await?,
+            Ok(Opened::Blocked { why }) => self.not_now(&due, Some(&secret), &why, now).await?,
+            Err(fault) => self.not_now(&due, Some(&secret), &fault.to_string(), now).await?,
         }
         Ok(false)
     }
 
-    async fn not_now(&self, due: &DueSecret, why: &str, now: Timestamp) -> Result<(), Fault> {
+    async fn not_now(
+        &self,
+        due: &DueSecret,
+        secret: Option<&SecretPolicy>,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
         let again = now.saturating_add(TRY_AGAIN).unwrap_or(Timestamp::MAX);
-        let notices = vec![notice::cannot_start(due, why, now)];
+        let notices = vec![notice::cannot_start(due, secret, why, again, now)];
         self.journal.postpone(due, why, again, notices).await
     }
 }
@@ -190,7 +198,7 @@ async fn look(engine: &Engine, entry: &PolicyEntry, ordered: bool, superseding: 
     let exists = exists.ok_or_else(|| Fault::invalid("the secret names no store; add one under `stores`"))?;
     if !exists && !ordered {
         return Err(Fault::invalid(format!(
-            "the secret does not exist in its store yet; `rota rotate {} --reason ...` creates it",
+            "the secret does not exist in its store yet; `rota rotate {} --reason \"the first value\"` creates it",
             entry.secret.id
         )));
     }

@@ -11,6 +11,7 @@ use rota_core::rotation::{
     Event, HoldReason, IllegalEvent, List, Outcome, Phase, Rotation, Source, State, Step, apply,
 };
 
+use crate::drive::start_after_rollback;
 use crate::engine::{Engine, LEASE_MARGIN};
 use crate::guard::Guard;
 use crate::notice;
@@ -225,7 +226,7 @@ impl<'e> Session<'e> {
         if let State::Ended { outcome, .. } = &record.rotation.state {
             match outcome {
                 Outcome::RolledBack => {
-                    record.next_start = Some(self.start_after_rollback());
+                    record.next_start = Some(start_after_rollback(&record.rotation, now));
                     let shape = &record.rotation.shape;
                     let staged = record.rotation.facts.done.contains(&Step::Stage);
                     record.orphan = (shape.source == Source::Submitted && staged)

@@ -54,8 +54,8 @@ fn samples() -> Vec<(&'static str, Notice)> {
     use NoticeKind as Kind;
     let both = "the new value is in use; the old one still works";
     let still = "the value in use still works";
-    let out = "fix the cause, then `rota resume JWT_SECRET --reason ...`, or `rota rollback JWT_SECRET --reason \
-               ...` to go back to the old value";
+    let out = "fix the cause, then `rota resume JWT_SECRET --reason \"the cause is fixed\"`, or `rota rollback \
+               JWT_SECRET --reason \"a rollout failed\"` to go back to the old value";
     vec![
         (
             "Due soon",
@@ -63,8 +63,9 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::DueSoon,
                 "JWT_SECRET is due in 7 days",
                 still,
-                "a person has to make the new value and hand it in",
-                "rota submit JWT_SECRET",
+                "a rotation starts 2026-01-21 10:00 UTC and asks a person for the new value; due 2026-01-22 10:00 UTC",
+                "to hand it in before: `rota rotate JWT_SECRET --reason \"before it is due\"`, then \
+                 `rota submit JWT_SECRET`",
             )),
         ),
         (
@@ -73,7 +74,7 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::Overdue,
                 "JWT_SECRET is overdue by 3 days",
                 "the value in use still works, and is older than the policy allows",
-                "the rotation in flight waits for the window to open",
+                "the rotation in flight waits for the window to open; told again 2026-01-16 10:00 UTC",
                 "rota status JWT_SECRET",
             ),
         ),
@@ -83,7 +84,7 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::WaitingForPerson,
                 "the old value of JWT_SECRET can be revoked at its provider now",
                 both,
-                "once that is confirmed the rotation is complete",
+                "once that is confirmed the rotation is complete; until then it waits",
                 "rota confirm JWT_SECRET",
             )),
         ),
@@ -93,8 +94,8 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::Started,
                 "Rotation of JWT_SECRET started, on schedule",
                 "the old value is in use and still works",
-                "a new value is made and proven beside the old one",
-                "",
+                "a new value is made and proven beside the old one from now on; it is due 2026-01-16 10:00 UTC",
+                "rota status JWT_SECRET --watch",
             ),
         ),
         (
@@ -103,8 +104,8 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::CheckFailed,
                 "A check failed after JWT_SECRET was promoted: backend/http: answered 503, expected 200",
                 both,
-                "the watch goes on; after 3 failures in a row the rotation is held",
-                "rota rollback JWT_SECRET --reason ...",
+                "the next look is at 2026-01-15 10:05 UTC; after 3 failures in a row the rotation is held",
+                "rota rollback JWT_SECRET --reason \"a check failed\"",
             ),
         ),
         (
@@ -113,7 +114,7 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::RolledBack,
                 "Rotation of JWT_SECRET was rolled back",
                 "the old value is in use and still works; the new one is removed",
-                "the schedule tries again after a pause",
+                "a new rotation starts, not before 2026-01-16 10:00 UTC",
                 "rota history JWT_SECRET",
             ),
         ),
@@ -124,7 +125,7 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 "Rotation of JWT_SECRET is held: the rollout of backend failed: deployment ecs-svc/42 failed after \
                  3 failed tasks; look at the service's events",
                 "the old value is in use and still works; the new one is accepted too",
-                "nothing happens until a person decides",
+                "nothing happens until a person decides; it is due 2026-01-16 10:00 UTC",
                 out,
             ),
         ),
@@ -134,8 +135,8 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::Completed,
                 "Rotation of JWT_SECRET is complete",
                 "the new value is in use",
-                "the next one follows its schedule",
-                "",
+                "the next one starts 2026-04-14 10:00 UTC and is due 2026-04-15 10:00 UTC",
+                "rota history JWT_SECRET",
             ),
         ),
         (
@@ -146,7 +147,8 @@ fn samples() -> Vec<(&'static str, Notice)> {
                     Kind::Emergency,
                     "EMERGENCY: the value in use of JWT_SECRET leaked (on-call: found in a log)",
                     "the old value is in use and still works",
-                    "a new value is proven and published; the leaked one is refused before every instance is new",
+                    "from now on, without waits: a new value is proven and published; the leaked one is refused \
+                     before every instance is new",
                     "rota status JWT_SECRET --watch",
                 )
             },
@@ -157,8 +159,9 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 Kind::Abandoned,
                 "Rotation of JWT_SECRET was abandoned",
                 both,
-                "no rotation starts until what is left alive is reconciled",
-                "rota status JWT_SECRET",
+                "no rotation starts until what is left alive is reconciled, however long that takes",
+                "`rota status JWT_SECRET` lists what is alive; after revoking it `rota reconcile JWT_SECRET \
+                 --reason \"what was alive is revoked\"`",
             ),
         ),
         (

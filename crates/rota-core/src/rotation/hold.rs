@@ -58,18 +58,40 @@ impl HoldReason {
         }
     }
 
+    /// A reason for the history of whoever acts on it: no quotes, nothing from outside.
+    fn in_short(&self) -> &'static str {
+        match self {
+            Self::Permanent { .. } => "a step cannot go on",
+            Self::Foreign { .. } => "someone else's work is in the way",
+            Self::DeadlinePassed { .. } => "a step took too long",
+            Self::Unhealthy { .. } => "checks failed",
+            Self::Unread { .. } => "checks cannot be read",
+            Self::RolloutFailed { .. } => "a rollout failed",
+            Self::ProofFailed { .. } => "a proof failed",
+            Self::ValueMissing { .. } => "a value is missing",
+            Self::Differs { .. } => "the store differs from the journal",
+            Self::Asked { .. } => "somebody asked to hold it",
+            Self::Clock { .. } => "clocks cannot be trusted",
+            Self::Recovery { .. } => "the state database cannot be trusted",
+        }
+    }
+
     /// The command that gets out, for the secret `name`. `can_undo` says whether
     /// the old value can still be brought back.
     #[must_use]
     pub fn way_out(&self, name: &str, can_undo: bool) -> String {
         let undo = if can_undo {
-            format!(", or `rota rollback {name} --reason ...` to go back to the old value")
+            format!(
+                ", or `rota rollback {name} --reason \"{}\"` to go back to the old value",
+                self.in_short()
+            )
         } else {
             String::new()
         };
         match self {
             Self::Recovery { .. } => {
-                "compare the journal with stores and targets, see docs/operating.md".to_owned()
+                "`rota recover` compares the journal with stores and targets, see docs/operating.md"
+                    .to_owned()
             }
             Self::Permanent { .. }
             | Self::Foreign { .. }
@@ -82,7 +104,7 @@ impl HoldReason {
             | Self::Differs { .. }
             | Self::Asked { .. }
             | Self::Clock { .. } => {
-                format!("fix the cause, then `rota resume {name} --reason ...`{undo}")
+                format!("fix the cause, then `rota resume {name} --reason \"the cause is fixed\"`{undo}")
             }
         }
     }

@@ -28,8 +28,10 @@ pub enum JournalError {
 pub struct Upcoming {
     pub secret: SecretId,
     pub due: Timestamp,
-    /// The rotation in flight waits for a person, or the next one will.
+    /// A person hands in the value of the rotation in flight, or of the next one.
     pub waits_for_person: bool,
+    /// The step that the rotation in flight is in, or held in; `None` without one.
+    pub step: Option<Step>,
     /// What the rotation in flight waits for.
     pub waiting: Option<String>,
 }

@@ -89,15 +89,14 @@ pub(super) async fn upcoming(
         .map(|row| {
             let in_flight: Option<bool> = row.try_get("in_flight").doing(DOING)?;
             let text: Option<String> = row.try_get("rotation").doing(DOING)?;
-            let waiting = match text.filter(|_| in_flight == Some(true)) {
-                Some(text) => waits_for(&from_json("a rotation", &text)?),
-                None => None,
-            };
+            let text = text.filter(|_| in_flight == Some(true));
+            let rotation: Option<Rotation> = text.map(|text| from_json("a rotation", &text)).transpose()?;
             Ok(Upcoming {
                 secret: secret_id(row.try_get("id").doing(DOING)?)?,
                 due: row.try_get::<jiff_sqlx::Timestamp, _>("next_due_at").doing(DOING)?.to_jiff(),
                 waits_for_person: row.try_get::<Option<bool>, _>("by_person").doing(DOING)?.unwrap_or(false),
-                waiting,
+                step: rotation.as_ref().and_then(Rotation::step),
+                waiting: rotation.as_ref().and_then(waits_for),
             })
         })
         .collect::<Result<_, Fault>>()?;

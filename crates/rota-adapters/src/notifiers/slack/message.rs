@@ -22,7 +22,7 @@ const MAX_SECTION: usize = 3_000;
 /// One part of a notice; four of them and a command stay under [`MAX_SECTION`].
 const MAX_PART: usize = 500;
 
-/// A command with the longest name in it has about 200 characters.
+/// Two commands with the longest name in them have about 370 characters.
 const MAX_COMMAND: usize = 400;
 
 /// How many notices a storm's message shows one by one.
@@ -31,8 +31,8 @@ const MAX_LISTED: usize = 4;
 /// What happened, in one line of a storm; [`MAX_LISTED`] of them fit a section.
 const MAX_LISTED_WHAT: usize = 120;
 
-/// What to run, in one line of a storm.
-const MAX_LISTED_COMMAND: usize = 180;
+/// What to run, in one line of a storm: two commands with a name of 40 characters each.
+const MAX_LISTED_COMMAND: usize = 240;
 
 /// One line of the digest; six of them fit a section.
 const MAX_DIGEST_LINE: usize = 300;

@@ -197,13 +197,14 @@ pub(super) async fn what_is_due_soon_says_what_its_rotation_waits_for(subject: &
     promoted(&*journal, "B", now + HOUR * 9, now + HOUR * 9).await;
     let (_, upcoming) = journal.upcoming(HOUR * 2).await.unwrap();
     let [only] = &upcoming[..] else { panic!("one is due within two hours: {upcoming:?}") };
-    assert_eq!((only.secret.as_str(), only.waiting.as_deref()), ("A", None));
+    assert_eq!((only.secret.as_str(), only.step, only.waiting.as_deref()), ("A", None, None));
     let claim = open_and_claim(&*journal, "A").await;
     let waits = Event::Waited { until: now, why: "the window to open".to_owned() };
     let waiting = apply(claim.rotation.clone(), waits, now).unwrap();
     journal.record(&claim, Record::of(waiting, claim.last_effect)).await.unwrap();
     let (_, upcoming) = journal.upcoming(HOUR * 2).await.unwrap();
     assert_eq!(upcoming[0].waiting.as_deref(), Some("the window to open"));
+    assert_eq!(upcoming[0].step, claim.rotation.step());
     assert!(!upcoming[0].waits_for_person);
 }
 

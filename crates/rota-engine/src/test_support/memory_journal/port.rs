@@ -9,7 +9,7 @@ use rota_core::fault::Fault;
 use rota_core::id::{ConsumerId, Epoch, RotationId};
 use rota_core::policy::CompactPolicy;
 use rota_core::policy::model::{Policy, PolicyEntry};
-use rota_core::rotation::{Event, RolloutEvidence, Source, State, apply};
+use rota_core::rotation::{Event, RolloutEvidence, Rotation, Source, State, apply};
 use serde_json::json;
 
 use super::tables::{RolloutRow, RotationRow, Tables, starts_a_rotation};
@@ -295,6 +295,7 @@ impl Tables {
                     due,
                     waits_for_person: rotation
                         .is_some_and(|rotation| rotation.shape.source == Source::Submitted),
+                    step: rotation.and_then(Rotation::step),
                     waiting: rotation.and_then(|rotation| match &rotation.state {
                         State::Running { attempt, .. } => attempt.waiting.clone(),
                         State::Held { reason, .. } => Some(reason.message()),
