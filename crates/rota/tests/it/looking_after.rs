@@ -42,6 +42,14 @@ async fn doctor_finds_nothing_where_all_is_well() {
         assert_eq!(finding(&ran, what).0, "well", "{what}");
     }
     assert_eq!(finding(&ran, "messages").0, "doubtful", "no channel is configured");
+    for what in ["rotator of QUICK (generated)", "rotator of PROVIDER_KEY (operator)"] {
+        let (state, seen, _) = finding(&ran, what);
+        assert_eq!(
+            (state.as_str(), seen.as_str()),
+            ("well", "its settings can be used; nothing was started")
+        );
+    }
+    assert!(finding(&ran, "store env").1.contains("writing is tried by a rotation"));
     let text = world.run(Login::Operator, &["doctor", "--policy", "policy.toml"]);
     assert!(text.stdout.contains("ok   clocks: "), "{}", text.stdout);
 }

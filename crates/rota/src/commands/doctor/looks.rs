@@ -203,7 +203,8 @@ async fn look_at_store(
     }
     if findings.is_empty() {
         let looked = wanted.len().min(PATHS_OF_A_STORE);
-        findings.push(Finding::well(what, format!("{looked} of {} paths looked at", wanted.len())));
+        let seen = format!("{looked} of {} paths can be read; writing is tried by a rotation", wanted.len());
+        findings.push(Finding::well(what, seen));
     }
     findings
 }
@@ -239,17 +240,30 @@ pub(super) async fn checks(configuration: &Configuration, policy: &Policy) -> Ve
     findings
 }
 
-/// Whether every rollout can be made from its settings.
-pub(super) fn rollouts(configuration: &Configuration, policy: &Policy) -> Vec<Finding> {
+/// Whether every rotator, rollout and hook can be made from its settings. Nothing of them
+/// is asked: none has a look that changes nothing.
+pub(super) fn settings(configuration: &Configuration, policy: &Policy) -> Vec<Finding> {
     let Ok(adapters) = wiring::adapters(&configuration.settings) else { return Vec::new() };
-    let made = |consumer: &rota_core::policy::model::ConsumerPolicy| {
-        let what = format!("rollout of {} ({})", consumer.id, consumer.rollout.kind);
-        match adapters.rollout(&consumer.rollout) {
-            Ok(_) => Finding::well(what, "can be started from here"),
-            Err(fault) => failed(what, &fault),
+    let mut findings = Vec::new();
+    for secret in policy.secrets.values() {
+        findings.push(made(format!("rotator of {} ({})", secret.id, secret.kind), adapters.rotator(secret)));
+        for hook in &secret.hooks {
+            findings.push(made(format!("hook of {} ({})", secret.id, hook.kind), adapters.hook(hook)));
         }
-    };
-    policy.consumers.values().map(made).collect()
+    }
+    for consumer in policy.consumers.values() {
+        let rollout = &consumer.rollout;
+        findings
+            .push(made(format!("rollout of {} ({})", consumer.id, rollout.kind), adapters.rollout(rollout)));
+    }
+    findings
+}
+
+fn made<T>(what: String, made: Result<T, Fault>) -> Finding {
+    match made {
+        Ok(_) => Finding::well(what, "its settings can be used; nothing was started"),
+        Err(fault) => failed(what, &fault),
+    }
 }
 
 /// Whether channels are configured and their secrets readable; nothing is sent.

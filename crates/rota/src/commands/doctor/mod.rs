@@ -76,7 +76,7 @@ pub(super) async fn run(context: &Context, doctor: &Doctor) -> Outcome {
     if let Some(policy) = &policy {
         tell(looks::stores(&configuration, policy).await)?;
         tell(looks::checks(&configuration, policy).await)?;
-        tell(looks::rollouts(&configuration, policy))?;
+        tell(looks::settings(&configuration, policy))?;
     }
     tell(looks::channels(&configuration))?;
     if let Some(pool) = &pool {
