@@ -129,7 +129,8 @@ impl Channels {
         let Some(url) = self.configuration.secret(key)? else { return Ok(None) };
         let name = if key == SecretKey::SlackWebhookUrl { slack::CHANNEL } else { slack::FALLBACK_CHANNEL };
         let owners = Arc::new(policy.map(|policy| policy.owners.clone()).unwrap_or_default());
-        Ok(Some(SlackNotifier::new(name, url, origin(policy), owners, self.client.clone())?))
+        let slack = SlackNotifier::new(name, url, origin(policy), owners, self.client.clone())?;
+        Ok(Some(slack.with_status_page(self.configuration.settings.slack.status_url.clone())))
     }
 
     fn webhook(&self, policy: Option<&Policy>) -> Result<Arc<dyn Notifier>, Failure> {

@@ -227,7 +227,9 @@ fn line_as_read(line: &str) -> String {
         read.push_str(before);
         read.push_str(&match tag.split_once('|') {
             Some((_, shown)) => shown.to_owned(),
-            None => tag.replace("!subteam^S012AB3CD", "@platform-team"),
+            None => {
+                tag.replace("!subteam^S012AB3CD", "@platform-team").replace("!subteam^S012ONCALL", "@on-call")
+            }
         });
         rest = after;
     }
@@ -237,11 +239,16 @@ fn line_as_read(line: &str) -> String {
 
 #[test]
 fn the_documented_messages_are_those_that_are_sent() {
-    let mention = Owner { slack_mention: Some("S012AB3CD".to_owned()) };
+    let mention = Owner {
+        slack_mention: Some("S012AB3CD".to_owned()),
+        slack_escalation: Some("S012ONCALL".to_owned()),
+    };
     let owners = Arc::new(BTreeMap::from([(OwnerId::new("platform").unwrap(), mention)]));
     let url = value("https://hooks.slack.com/services/T0/B0/x");
     let origin = "acd production".to_owned();
-    let slack = SlackNotifier::new(slack::CHANNEL, url, origin, owners, environment().client).unwrap();
+    let slack = SlackNotifier::new(slack::CHANNEL, url, origin, owners, environment().client)
+        .unwrap()
+        .with_status_page(Some("https://rota.internal/".to_owned()));
 
     let samples = samples();
     let mut shown = String::new();

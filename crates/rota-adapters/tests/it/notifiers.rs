@@ -58,7 +58,7 @@ fn notice(kind: NoticeKind, key: &str) -> Notice {
 }
 
 fn slack_at(url: String, channel: &'static str) -> SlackNotifier {
-    let mention = Owner { slack_mention: Some("S012AB3CD".to_owned()) };
+    let mention = Owner { slack_mention: Some("S012AB3CD".to_owned()), slack_escalation: None };
     let owners = BTreeMap::from([(OwnerId::new("platform").unwrap(), mention)]);
     let client = environment().client;
     SlackNotifier::new(channel, value(&url), "acd production".to_owned(), Arc::new(owners), client).unwrap()

@@ -321,4 +321,7 @@ pub struct StorePolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     pub slack_mention: Option<String>,
+    /// Who is called beside the owner where it is urgent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slack_escalation: Option<String>,
 }

@@ -152,7 +152,7 @@ impl Scenario {
                 secrets: BTreeMap::new(),
                 consumers: BTreeMap::new(),
                 stores: BTreeMap::new(),
-                owners: BTreeMap::from([(owner(), Owner { slack_mention: None })]),
+                owners: BTreeMap::from([(owner(), Owner { slack_mention: None, slack_escalation: None })]),
             },
             plans: Vec::new(),
             guards,

@@ -47,21 +47,43 @@ const MAX_FALLBACK: usize = 300;
 pub trait Owners: Send + Sync {
     /// The Slack identifier of the owner, where the policy gives one.
     fn slack_mention(&self, owner: &OwnerId) -> Option<String>;
+
+    /// Who is called beside the owner where it is urgent.
+    fn slack_escalation(&self, owner: &OwnerId) -> Option<String>;
 }
 
 impl Owners for BTreeMap<OwnerId, rota_core::policy::model::Owner> {
     fn slack_mention(&self, owner: &OwnerId) -> Option<String> {
         self.get(owner).and_then(|owner| owner.slack_mention.clone())
     }
+
+    fn slack_escalation(&self, owner: &OwnerId) -> Option<String> {
+        self.get(owner).and_then(|owner| owner.slack_escalation.clone())
+    }
 }
 
 /// The JSON that Slack is sent for `notices`: one as itself, several as a storm.
-/// `origin` says which installation speaks (`acd production`).
 #[must_use]
-pub(super) fn render(notices: &[Notice], origin: &str, owners: &dyn Owners) -> Value {
+pub(super) fn render(notices: &[Notice], origin: &Origin, owners: &dyn Owners) -> Value {
     match notices {
         [notice] => message(&one(notice, owners), &context(notice, origin), &summary(notice)),
         several => storm(several, origin, owners),
+    }
+}
+
+/// Which installation speaks, and where its status page is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Origin {
+    pub(super) name: String,
+    pub(super) status_url: Option<String>,
+}
+
+impl Origin {
+    /// The parts of a context line, without what is said between.
+    fn parts(&self) -> (Option<String>, Option<String>) {
+        let name = text::line(&self.name, 200);
+        let page = self.status_url.as_deref().and_then(|url| text::link(url, "status page"));
+        ((!name.is_empty()).then_some(name), page)
     }
 }
 
@@ -90,7 +112,11 @@ fn one(notice: &Notice, owners: &dyn Owners) -> Vec<String> {
         text::command(written, MAX_COMMAND).map(|command| format!("*{label}:* {command}"))
     });
     let link = notice.link.as_deref().and_then(|url| text::link(url, "Open the page"));
-    let owner = notice.owner.as_ref().map(|owner| format!("*Owner:* {}", call(owner, owners)));
+    let owner = notice.owner.as_ref().map(|owner| {
+        let beside =
+            escalation(notice, owners).map_or_else(String::new, |who| format!(", escalated to {who}"));
+        format!("*Owner:* {}{beside}", call(owner, owners))
+    });
     let last: Vec<String> = [command, link, owner].into_iter().flatten().collect();
     let mut lines = vec![headline(notice)];
     let room = MAX_LINES - 1 - lines.len() - last.len();
@@ -146,16 +172,15 @@ fn summary(notice: &Notice) -> String {
     if what.is_empty() { format!("{title}{name}") } else { format!("{title}{name}: {what}") }
 }
 
-fn context(notice: &Notice, origin: &str) -> String {
+fn context(notice: &Notice, origin: &Origin) -> String {
     let priority = match notice.priority {
         Priority::Critical => Some("critical"),
         Priority::High => Some("high priority"),
         Priority::Medium | Priority::Low => None,
     };
-    let origin = text::line(origin, 200);
-    let origin = (!origin.is_empty()).then_some(origin);
+    let (name, page) = origin.parts();
     let time = Some(text::time(notice.at));
-    let parts = [origin, priority.filter(|_| notice.secret.is_some()).map(ToOwned::to_owned), time];
+    let parts = [name, priority.filter(|_| notice.secret.is_some()).map(ToOwned::to_owned), time, page];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
@@ -164,8 +189,20 @@ fn call(owner: &OwnerId, owners: &dyn Owners) -> String {
     mention.unwrap_or_else(|| owner.to_string())
 }
 
+/// Who is called beside the owner: where a person is needed and the priority is high, be it
+/// the secret's own or one that an overdue date raised.
+fn escalation(notice: &Notice, owners: &dyn Owners) -> Option<String> {
+    let needs_a_person = matches!(
+        notice.kind,
+        NoticeKind::Emergency | NoticeKind::Held | NoticeKind::Overdue | NoticeKind::Abandoned
+    );
+    let urgent = notice.priority <= Priority::High;
+    let owner = notice.owner.as_ref().filter(|_| needs_a_person && urgent)?;
+    owners.slack_escalation(owner).and_then(|id| text::mention(&id))
+}
+
 /// Many notices in one message: how many of each, the most urgent one by one.
-fn storm(notices: &[Notice], origin: &str, owners: &dyn Owners) -> Value {
+fn storm(notices: &[Notice], origin: &Origin, owners: &dyn Owners) -> Value {
     let mut urgent: Vec<&Notice> = notices.iter().collect();
     urgent.sort_by_key(|notice| (Look::of(notice.kind).rank, notice.priority, notice.at));
     let summary = counts(&urgent);
@@ -179,8 +216,8 @@ fn storm(notices: &[Notice], origin: &str, owners: &dyn Owners) -> Value {
         lines.push(format!("*Owners:* {called}"));
     }
     let latest = notices.iter().map(|notice| notice.at).max();
-    let origin = text::line(origin, 200);
-    let context = [(!origin.is_empty()).then_some(origin), latest.map(text::time)];
+    let (name, page) = origin.parts();
+    let context = [name, latest.map(text::time), page];
     message(&lines, &context.into_iter().flatten().collect::<Vec<_>>().join(" · "), &summary)
 }
 
@@ -188,11 +225,14 @@ fn storm(notices: &[Notice], origin: &str, owners: &dyn Owners) -> Value {
 fn called(urgent: &[&Notice], owners: &dyn Owners) -> String {
     let mut seen = BTreeSet::new();
     let mut text = String::new();
-    for owner in urgent.iter().filter_map(|notice| notice.owner.as_ref()) {
-        if !seen.insert(owner) {
+    let of = |notice: &&Notice| {
+        let owner = notice.owner.as_ref().map(|owner| call(owner, owners));
+        owner.into_iter().chain(escalation(notice, owners)).collect::<Vec<_>>()
+    };
+    for call in urgent.iter().flat_map(of) {
+        if !seen.insert(call.clone()) {
             continue;
         }
-        let call = call(owner, owners);
         if text::length(&text) + text::length(&call) + 2 > MAX_CALLED {
             break;
         }

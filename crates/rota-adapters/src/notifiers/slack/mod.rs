@@ -17,6 +17,7 @@ use rota_core::value::SecretValue;
 use rota_engine::ports::{Notice, Notifier};
 use serde_json::Value;
 
+use message::Origin;
 pub use message::Owners;
 
 use crate::http::{self, HttpClient};
@@ -34,8 +35,7 @@ const MAX_ANSWER_BYTES: usize = 1_024;
 pub struct SlackNotifier {
     channel: &'static str,
     url: SecretValue,
-    /// Which installation speaks.
-    origin: String,
+    origin: Origin,
     owners: Arc<dyn Owners>,
     http: HttpClient,
 }
@@ -54,7 +54,16 @@ impl SlackNotifier {
         http: HttpClient,
     ) -> Result<Self, Fault> {
         http::check_url(url.expose(), http.reach())?;
+        let origin = Origin { name: origin, status_url: None };
         Ok(Self { channel, url, origin, owners, http })
+    }
+
+    /// With a link to the status page in every message; one that no browser should open
+    /// is left out.
+    #[must_use]
+    pub fn with_status_page(mut self, url: Option<String>) -> Self {
+        self.origin.status_url = url;
+        self
     }
 
     /// The JSON that [`Notifier::deliver`] posts.

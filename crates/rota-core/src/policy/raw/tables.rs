@@ -280,6 +280,8 @@ table! {
     closed OwnerTable, "`[owner.NAME]`" {
         /// The Slack id of a user (U...), a group (S...) or a channel (C...).
         slack_mention "slack_mention": String,
+        /// The Slack id of a user (U...) or a group (S...) who is called beside the owner where a secret of high or critical priority is held, overdue, leaked or abandoned.
+        slack_escalation "slack_escalation": String,
     }
 }
 

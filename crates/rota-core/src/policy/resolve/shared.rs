@@ -113,7 +113,8 @@ impl Shared {
         for (name, defined) in &self.owners {
             if let (Ok(id), Some(table)) = (OwnerId::new(name), &defined.table) {
                 let slack_mention = table.slack_mention.as_ref().map(|at| at.value.clone());
-                self.resolved_owners.insert(id, Owner { slack_mention });
+                let slack_escalation = table.slack_escalation.as_ref().map(|at| at.value.clone());
+                self.resolved_owners.insert(id, Owner { slack_mention, slack_escalation });
             }
         }
         for profile in self.profiles.values().filter_map(|defined| defined.table.as_ref()) {

@@ -40,11 +40,18 @@ const KINDS: [NoticeKind; 14] = [
 ];
 
 fn owners() -> BTreeMap<OwnerId, Owner> {
-    let owner = |mention: Option<&str>| Owner { slack_mention: mention.map(ToOwned::to_owned) };
+    let owner = |mention: Option<&str>| Owner {
+        slack_mention: mention.map(ToOwned::to_owned),
+        slack_escalation: mention.map(|_| "S0ONCALL".to_owned()),
+    };
     BTreeMap::from([
         (OwnerId::new("platform").unwrap(), owner(Some("S012AB3CD"))),
         (OwnerId::new("payments").unwrap(), owner(None)),
     ])
+}
+
+fn acd() -> Origin {
+    Origin { name: "acd production".to_owned(), status_url: None }
 }
 
 /// A message as a reader sees it: every text of every block, line by line.
@@ -77,7 +84,7 @@ fn assert_fits(message: &Value) {
 
 #[test]
 fn a_message_says_what_now_next_and_the_command() {
-    let message = render(&[notice(NoticeKind::Held)], "acd production", &owners());
+    let message = render(&[notice(NoticeKind::Held)], &acd(), &owners());
     assert_fits(&message);
     assert_eq!(message["text"], "Held JWT_SECRET: the rollout of backend failed");
     assert_eq!(
@@ -88,7 +95,7 @@ fn a_message_says_what_now_next_and_the_command() {
          *Next:* nothing happens until somebody decides\n\
          *Run:* `rota rollback JWT_SECRET --reason ...`\n\
          <https://runbooks.example/rotation|Open the page>\n\
-         *Owner:* <!subteam^S012AB3CD>\n\
+         *Owner:* <!subteam^S012AB3CD>, escalated to <!subteam^S0ONCALL>\n\
          acd production · high priority · <!date^1768471200^{date_short_pretty} {time}|2026-01-15 10:00 UTC>"
     );
 }
@@ -105,8 +112,10 @@ fn every_kind_fits_however_long_its_texts_are() {
             notice.next = filler.repeat(5_000);
             notice.command = Some(filler.repeat(350));
             notice.link = Some(format!("https://example.com/?{}", "a=b&".repeat(60)));
-            assert_fits(&render(std::slice::from_ref(&notice), &filler.repeat(500), &owners()));
-            assert_fits(&render(&vec![notice; 1_000], &filler.repeat(500), &owners()));
+            let url = format!("https://rota.example/{}", "&".repeat(300));
+            let origin = Origin { name: filler.repeat(500), status_url: Some(url) };
+            assert_fits(&render(std::slice::from_ref(&notice), &origin, &owners()));
+            assert_fits(&render(&vec![notice; 1_000], &origin, &owners()));
         }
     }
 }
@@ -124,7 +133,7 @@ fn a_message_with_nothing_to_say_still_names_its_kind() {
             link: None,
             ..notice(kind)
         };
-        let message = render(&[empty], "", &owners());
+        let message = render(&[empty], &Origin::default(), &owners());
         assert_fits(&message);
         assert_eq!(message["text"], Look::of(kind).title);
     }
@@ -141,8 +150,9 @@ fn no_text_can_call_a_channel_or_forge_a_link() {
         link: Some("https://a.example/>|<!channel>".to_owned()),
         ..notice(NoticeKind::Held)
     };
+    let origin = Origin { name: attack.to_owned(), status_url: Some(attack.to_owned()) };
     for notices in [vec![hostile.clone()], vec![hostile.clone(), hostile]] {
-        let message = render(&notices, attack, &BTreeMap::new());
+        let message = render(&notices, &origin, &BTreeMap::new());
         let text = format!("{}\n{}", message["text"].as_str().unwrap(), seen(&message));
         for tag in text.split('<').skip(1) {
             let allowed = tag.starts_with("!date^") || tag.starts_with("https://a.example/");
@@ -154,7 +164,7 @@ fn no_text_can_call_a_channel_or_forge_a_link() {
 #[test]
 fn an_owner_without_a_mention_is_named() {
     let unknown = Notice { owner: Some(OwnerId::new("payments").unwrap()), ..notice(NoticeKind::Held) };
-    assert!(seen(&render(&[unknown], "", &owners())).contains("*Owner:* payments\n"));
+    assert!(seen(&render(&[unknown], &Origin::default(), &owners())).contains("*Owner:* payments\n"));
 }
 
 #[test]
@@ -168,7 +178,7 @@ fn a_storm_is_one_message_with_counts_and_the_most_urgent_first() {
         ..notice(NoticeKind::Held)
     });
     notices.push(Notice { owner: Some(OwnerId::new("payments").unwrap()), ..notice(NoticeKind::Emergency) });
-    let message = render(&notices, "acd production", &owners());
+    let message = render(&notices, &acd(), &owners());
     assert_fits(&message);
     assert_eq!(message["text"], "10 notices: 1 emergency, 2 held, 6 overdue, 1 completed");
     let seen = seen(&message);
@@ -179,7 +189,7 @@ fn a_storm_is_one_message_with_counts_and_the_most_urgent_first() {
     assert!(lines[2].ends_with(" → `rota rollback JWT_SECRET --reason ...`"), "{}", lines[2]);
     assert!(lines[3].starts_with("• :octagonal_sign: *Held* `JWT_SECRET`"), "{}", lines[3]);
     assert_eq!(lines[5], "… and 6 more: `rota status`");
-    assert_eq!(lines[6], "*Owners:* payments, <!subteam^S012AB3CD>");
+    assert_eq!(lines[6], "*Owners:* payments, <!subteam^S012AB3CD>, <!subteam^S0ONCALL>");
 }
 
 #[test]
@@ -194,7 +204,7 @@ fn the_digest_keeps_its_lines_and_says_how_many_it_left_out() {
         link: None,
         ..notice(NoticeKind::Digest)
     };
-    let message = render(&[digest], "acd production", &owners());
+    let message = render(&[digest], &acd(), &owners());
     assert_fits(&message);
     let seen = seen(&message);
     let lines: Vec<&str> = seen.lines().collect();
@@ -209,4 +219,40 @@ fn the_digest_keeps_its_lines_and_says_how_many_it_left_out() {
 fn ranks_order_every_kind_and_no_two_share_one() {
     let ranks: BTreeSet<u8> = KINDS.iter().map(|kind| Look::of(*kind).rank).collect();
     assert_eq!(ranks.len(), KINDS.len());
+}
+
+#[test]
+fn from_high_priority_on_a_second_party_is_called_where_a_person_is_needed() {
+    let calls = |kind, priority| {
+        let notice = Notice { priority, ..notice(kind) };
+        let message = render(std::slice::from_ref(&notice), &acd(), &owners());
+        let storm = render(&[notice.clone(), notice], &acd(), &owners());
+        let called = seen(&message).contains(", escalated to <!subteam^S0ONCALL>");
+        assert_eq!(seen(&storm).contains("<!subteam^S0ONCALL>"), called, "{kind:?} {priority:?}");
+        called
+    };
+    for kind in KINDS {
+        let needs_a_person = matches!(
+            kind,
+            NoticeKind::Emergency | NoticeKind::Held | NoticeKind::Overdue | NoticeKind::Abandoned
+        );
+        for priority in [Priority::Critical, Priority::High] {
+            assert_eq!(calls(kind, priority), needs_a_person, "{kind:?} {priority:?}");
+        }
+        for priority in [Priority::Medium, Priority::Low] {
+            assert!(!calls(kind, priority), "{kind:?} {priority:?}");
+        }
+    }
+}
+
+#[test]
+fn every_message_links_to_the_status_page_that_is_configured() {
+    let origin = Origin { status_url: Some("https://rota.internal/".to_owned()), ..acd() };
+    let one = seen(&render(&[notice(NoticeKind::Held)], &origin, &owners()));
+    let many = seen(&render(&[notice(NoticeKind::Held), notice(NoticeKind::Overdue)], &origin, &owners()));
+    for text in [one, many] {
+        assert!(text.ends_with(" · <https://rota.internal/|status page>"), "{text}");
+    }
+    let script = Origin { status_url: Some("javascript:alert(1)".to_owned()), ..acd() };
+    assert!(!seen(&render(&[notice(NoticeKind::Held)], &script, &owners())).contains("alert"));
 }
