@@ -1,9 +1,11 @@
 # Sourced by scripts/quickstart --check: waits until every sample secret has lived a whole
-# life, plays the person, kills the daemon once, and looks for what could be wrong.
+# life, plays the person, kills the daemon once (or, with --kills, so often as is asked, each
+# time after another random while), and looks for what could be wrong.
 
 secrets=$(sed -n 's/^\[secret\.\(.*\)\]$/\1/p' "$work/policy.toml")
-limit=360
-killed=''
+limit=$((360 + ${kills:-0} * 10))
+killed=0
+next_kill=$((SECONDS + 1))
 declare -A shown
 begun=$SECONDS
 
@@ -12,6 +14,25 @@ fail() {
   rota status >&2 || true
   tail -n 20 "$work/daemon.log" >&2
   exit 1
+}
+
+# Ends the daemon where it stands, and starts it again.
+kill_daemon() {
+  kill -9 "$daemon"
+  wait "$daemon" 2>/dev/null || true
+  killed=$((killed + 1))
+  printf '%4d s  killed the daemon (kill -9, %s) %s; starting it again\n' $((SECONDS - begun)) "$killed" "$1"
+  start_daemon
+}
+
+# Every value that an instance uses stands in the env file, or in a slot beside it: a kill
+# loses none.
+values_are_whole() {
+  local name
+  for name in SESSION_SECRETS ANALYTICS_API_KEYS PROVIDER_API_KEY; do
+    grep -q "^$name=..*" "$work/app.env" || fail "$name is gone from the env file"
+  done
+  "$work/instance" check api-1 api-2 || fail 'an instance does not accept what another one signs'
 }
 
 # lives NAME: completed rotations that had an old value to retire.
@@ -47,21 +68,22 @@ while true; do
           confirmed=yes
         fi ;;
       SESSION_SECRET:'dual_run: promote'*)
-        if [ -z "$killed" ]; then
-          kill -9 "$daemon"
-          wait "$daemon" 2>/dev/null || true
-          killed=yes
-          printf '%4d s  killed the daemon (kill -9) in the middle; starting it again\n' $((SECONDS - begun))
-          start_daemon
-        fi ;;
+        if [ -z "$kills" ] && [ "$killed" = 0 ]; then kill_daemon 'in the middle'; fi ;;
     esac
     if [ "$(lives "$name")" -lt 1 ]; then missing=$((missing + 1)); fi
   done
-  [ $missing -gt 0 ] || break
+  # At any moment: while it works, while it waits for a lease, right after its start.
+  if [ -n "$kills" ] && [ "$killed" -lt "$kills" ] && [ $SECONDS -ge $next_kill ]; then
+    kill_daemon 'at a random moment'
+    values_are_whole
+    rota history verify >/dev/null || fail "the history does not verify after kill $killed"
+    next_kill=$((SECONDS + RANDOM % 10))
+  fi
+  if [ $missing = 0 ] && [ "$killed" -ge "${kills:-1}" ]; then break; fi
   sleep 0.5
 done
 
-[ -n "$killed" ] || fail 'the daemon was never killed in the middle'
+[ "$killed" -gt 0 ] || fail 'the daemon was never killed in the middle'
 "$work/instance" check api-1 api-2 || fail 'an instance does not accept what another one signs'
 verified=$(rota history verify) || fail 'the history does not verify'
 [ -s "$messages" ] || fail 'no Slack message came'
@@ -80,4 +102,4 @@ cleanup
 trap - EXIT
 if ! $keep; then rm -rf "$work" "$pg_home"; fi
 echo "$verified"
-echo "quickstart: $count secrets lived a whole life, $rotations rotations, 1 kill -9 survived, $posted Slack messages, $elapsed s"
+echo "quickstart: $count secrets lived a whole life, $rotations rotations, $killed kill -9 survived, $posted Slack messages, $elapsed s"
