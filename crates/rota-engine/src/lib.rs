@@ -9,6 +9,10 @@ mod document_io;
 mod drive;
 mod engine;
 mod evidence;
+#[cfg_attr(
+    not(feature = "test-support"),
+    expect(dead_code, unreachable_pub, reason = "only builds for tests name protections one by one")
+)]
 mod guard;
 mod notice;
 mod open;
