@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::RotationId;
-use rota_core::rotation::{Decision, Done, Event, Nature, Rotation, State, Step, decide};
+use rota_core::rotation::{Decision, Done, Event, Evidence, Nature, Rotation, State, Step, decide};
 use serde_json::json;
 
 use crate::engine::Engine;
@@ -106,7 +106,7 @@ impl Session<'_> {
                 let event = Event::RolledBack { by, reason: reason.message() };
                 self.advance(event, json!(null), |_| ()).await?;
             }
-            Decision::WaitUntil { until, why } => return self.sleep(until, why, evidence.unfit).await,
+            Decision::WaitUntil { until, why } => return self.sleep(until, why, &evidence).await,
             Decision::Parked => return Ok(Turn::SleepUntil(self.later(PARKED_FOR))),
             Decision::Finished(_) => return Ok(Turn::SleepUntil(Timestamp::MAX)),
         }
@@ -145,16 +145,20 @@ impl Session<'_> {
     }
 
     /// Keeps what the rotation waits for where people can see it, once; a person whose
-    /// value was not taken is told.
-    async fn sleep(&mut self, until: Timestamp, why: String, unfit: Option<String>) -> Result<Turn, Halt> {
+    /// value was not taken is told, and clocks that disagree are.
+    async fn sleep(&mut self, until: Timestamp, why: String, evidence: &Evidence) -> Result<Turn, Halt> {
         let known = matches!(
             &self.rotation().state,
             State::Running { attempt, .. } if attempt.waiting.as_deref() == Some(&why)
         );
         if !known {
-            let notice = unfit.map(|why| notice::not_taken(self.rotation(), self.secret(), &why, self.now()));
+            let (rotation, secret, now) = (self.rotation(), self.secret(), self.now());
+            let unfit = evidence.unfit.as_ref().map(|why| notice::not_taken(rotation, secret, why, now));
+            let clocks = evidence.clock_problem.as_ref().filter(|_| !rotation.is_emergency());
+            let clocks = clocks.map(|why| notice::clocks_disagree(rotation, secret, why, now));
             let event = Event::Waited { until: self.now(), why };
-            self.advance(event, json!(null), |record| record.notices.extend(notice)).await?;
+            self.advance(event, json!(null), |record| record.notices.extend(unfit.into_iter().chain(clocks)))
+                .await?;
         }
         Ok(Turn::SleepUntil(until))
     }

@@ -104,7 +104,13 @@ impl Session<'_> {
         Ok((unfit.is_none(), unfit))
     }
 
+    /// Why the database's clock cannot be trusted with a wait that ends in something
+    /// destructive: it is behind what it recorded itself, or apart from the store's.
     async fn clock_problem(&mut self) -> Result<Option<String>, Halt> {
+        let behind = self.rotation().clock_mark().map(|mark| mark.duration_since(self.now()));
+        if let Some(behind) = behind.filter(|behind| *behind > CLOCK_TOLERANCE) {
+            return Ok(Some(format!("the database's is {behind:#} behind what it recorded earlier")));
+        }
         let (policy, store) = self.primary()?;
         let Some(theirs) = self.call("asking the store's clock", store.clock()).await? else {
             return Ok(None);

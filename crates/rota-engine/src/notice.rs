@@ -261,6 +261,25 @@ pub(crate) fn not_taken(rotation: &Rotation, secret: &SecretPolicy, why: &str, n
     }
 }
 
+/// Nothing that cannot be taken back happens by a clock that nobody can trust. Said once a
+/// day for each step.
+pub(crate) fn clocks_disagree(
+    rotation: &Rotation,
+    secret: &SecretPolicy,
+    why: &str,
+    now: Timestamp,
+) -> Notice {
+    let step = rotation.step().map_or("", Step::as_str);
+    Notice {
+        key: format!("{}:clocks:{step}:{}", rotation.id, now.as_second() / 86_400),
+        what: format!("Rotation of {} pauses before {step}: clocks disagree, {why}", secret.id),
+        next: "it goes on by itself once they agree; look at the time service of the database's host"
+            .to_owned(),
+        command: Some(format!("rota status {}", secret.id)),
+        ..base(rotation, secret, NoticeKind::CheckFailed, now)
+    }
+}
+
 /// The first round that is not healthy: a check failed, or could not be read.
 pub(crate) fn check_failed(
     rotation: &Rotation,

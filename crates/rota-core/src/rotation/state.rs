@@ -291,6 +291,22 @@ impl Rotation {
         last.followed_by().filter(|rollout| self.facts.done.contains(rollout))
     }
 
+    /// The latest moment that is recorded: no clock that goes right is before it.
+    #[must_use]
+    pub fn clock_mark(&self) -> Option<Timestamp> {
+        let facts = &self.facts;
+        let began = match &self.state {
+            State::Running { attempt, .. } => Some(attempt.since),
+            State::Held { since, .. } => Some(*since),
+            State::Ended { at, .. } => Some(*at),
+        };
+        let intended = self.open_intent().map(|intent| intent.at);
+        let published = facts.publication.as_ref().map(|publication| publication.at);
+        let waited_for = [facts.promoted_at, facts.disabled_at, facts.demoted_at, facts.idle_at];
+        let watched = [facts.watch.last_at, facts.confirmed_at, facts.evidence_after];
+        [began, intended, published].into_iter().chain(waited_for).chain(watched).flatten().max()
+    }
+
     /// True once the intent to revoke stands: nothing can bring the old value back.
     #[must_use]
     pub fn is_past_undo(&self) -> bool {

@@ -267,6 +267,17 @@ fn a_permanent_fault_holds_at_once_and_a_passing_one_backs_off() {
     assert!(attempt.not_before > NOW);
 }
 
+#[test]
+fn no_recorded_moment_is_after_the_clock_mark() {
+    let later = NOW + SignedDuration::from_hours(5);
+    let watching = standing_in(Step::Watch).unwrap();
+    assert_eq!(watching.clock_mark(), Some(NOW));
+    let seen =
+        Event::Observed { verdict: Verdict::Unknown, counted: SignedDuration::ZERO, detail: String::new() };
+    let observed = apply(watching, seen, later).unwrap();
+    assert_eq!(observed.clock_mark(), Some(later));
+}
+
 fn events() -> Vec<(&'static str, Event)> {
     let said = || ("me".to_owned(), "r".to_owned());
     let ((by, reason), (by2, reason2), (by3, reason3)) = (said(), said(), said());

@@ -164,6 +164,29 @@ fn a_rollout_of_another_host_is_left_to_it_however_long_that_takes() {
     assert_eq!(world.holds, []);
 }
 
+#[test]
+fn a_rotation_pauses_where_clocks_disagree_and_says_so() {
+    let mut world = World::rotating(shape("a signing key in a list"));
+    world.until(|world| world.step() == Some(Step::Watch));
+    let set = |world: &World, offset| {
+        world.sim.scenario.world.with(|state| {
+            state.stores.values_mut().for_each(|store| store.clock_offset = offset);
+        });
+    };
+    set(&world, SignedDuration::from_hours(2));
+    let told = |world: &World| {
+        world.sim.scenario.journal.look(|tables| {
+            tables.outbox.iter().filter(|row| row.notice.what.contains("clocks disagree")).count()
+        })
+    };
+    world.until(|world| told(world) > 0);
+    assert!(matches!(world.step(), Some(Step::ConfirmIdle | Step::Withdraw)), "{:?}", world.step());
+    set(&world, SignedDuration::ZERO);
+    assert_eq!(world.until_ended(), Outcome::Completed);
+    assert_eq!(world.holds, []);
+    assert_eq!(told(&world), 1);
+}
+
 /// Loses the key that the target has just made, `times` times.
 fn lose_keys(times: usize) -> impl FnMut(&Call) -> Option<Disturbance> + Send {
     let (mut made, mut lost) = (0, 0);
