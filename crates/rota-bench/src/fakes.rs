@@ -52,6 +52,10 @@ impl Adapters for World {
         Ok(Arc::clone(&self.store) as Arc<dyn SecretStore>)
     }
 
+    fn store_identity(&self, _: &StorePolicy) -> Option<String> {
+        None
+    }
+
     fn rotator(&self, policy: &SecretPolicy) -> Result<Arc<dyn Rotator>, Fault> {
         Ok(Arc::new(Instant { target: policy.kind == WITH_TARGET }))
     }

@@ -35,9 +35,7 @@ impl FaultKind {
     #[must_use]
     pub fn of(disturbance: &Disturbance) -> Self {
         match disturbance {
-            Disturbance::Fails(fault) if matches!(fault, rota_core::fault::Fault::RateLimited { .. }) => {
-                Self::Throttled
-            }
+            Disturbance::Fails(rota_core::fault::Fault::RateLimited { .. }) => Self::Throttled,
             Disturbance::Fails(_) => Self::Failed,
             Disturbance::AnswerLost => Self::AnswerLost,
             Disturbance::CrashBefore => Self::CrashedBefore,
@@ -127,10 +125,9 @@ impl fmt::Display for Figures {
         let missed = self.missed();
         write!(
             f,
-            "steps x faults: {} of {} pairs struck; {never} cannot be ({})",
+            "steps x faults: {} of {} pairs struck; {never} cannot be (throttling of steps that call nothing but the journal)",
             self.struck.len(),
             all - never,
-            "throttling of steps that call nothing but the journal"
         )?;
         if missed.len() > SHOWN_MISSES {
             return write!(f, "\n  {} were not struck; run more seeds", missed.len());

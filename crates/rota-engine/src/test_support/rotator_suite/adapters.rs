@@ -64,6 +64,10 @@ impl Adapters for SuiteAdapters {
         self.world.store(policy)
     }
 
+    fn store_identity(&self, policy: &StorePolicy) -> Option<String> {
+        self.world.store_identity(policy)
+    }
+
     fn rotator(&self, _: &SecretPolicy) -> Result<Arc<dyn Rotator>, Fault> {
         Ok(Arc::new(Disturbed { inner: Arc::clone(&self.rotator), suite: self.clone() }))
     }
