@@ -107,6 +107,7 @@ async fn work(
         every: settings.policy.reload.0,
         replica: replica.clone(),
     };
+    keeper.announce(board);
     let channels = Arc::new(Channels::new(Arc::clone(configuration))?);
     let digest_due = Arc::new(Notify::new());
     let scheduler = Scheduler::start(

@@ -18,7 +18,7 @@ use rota_core::policy::model::Policy;
 use rota_engine::ports::{AcceptedPolicy, Journal as _};
 use rota_postgres::{PgJournal, PolicyConsent};
 
-use super::board::Trouble;
+use super::board::{Board, Trouble};
 use super::work::Crew;
 use crate::aws::ObjectReader;
 use crate::commands::count_of;
@@ -60,6 +60,12 @@ enum Found {
 }
 
 impl Keeper {
+    /// Until its first look the daemon is not ready: nothing says yet what it rotates.
+    pub(super) fn announce(&self, board: &Board) {
+        let message = format!("{} was not read yet", self.source);
+        board.report(PART, Some(Trouble { message, blocks: true }));
+    }
+
     pub(super) async fn run(self, crew: Crew) {
         let mut seen = Seen::default();
         while !crew.stop.is_cancelled() {
