@@ -145,33 +145,17 @@ async fn proof(session: &mut Session<'_>) -> Result<Reading, Halt> {
     }
 }
 
-/// How long a promotion waits before consumers that are not well are looked at again.
-const NOT_WELL_AGAIN: SignedDuration = SignedDuration::from_mins(1);
-
-/// Reads every check's number before the promotion, to compare with later. What is
-/// unhealthy already is no measure of health, and nobody could tell afterwards whether
-/// the new value is to blame: a calm promotion waits until it is well. An emergency goes on
-/// without that number, and a creation too: without a value nobody can be well.
+/// Reads every check's number before the promotion, to compare with later.
 pub(super) async fn take_baseline(session: &mut Session<'_>) -> Result<(), Halt> {
     debug_assert!(matches!(
         session.rotation().step().map(rota_core::rotation::Step::nature),
         Some(Nature::Publication(_))
     ));
-    let hurried = session.rotation().is_emergency() || session.rotation().shape.creation;
     let mut readings = BTreeMap::new();
     for consumer in session.consumers() {
         for check in &consumer.checks {
-            let Reading { verdict, value, detail } = read(session, check, None).await?;
-            let key = key(&consumer, check);
-            match (verdict, value) {
-                (Verdict::Unhealthy, _) if !hurried => {
-                    let why = format!("{key} to be healthy before the promotion: {detail}");
-                    return Err(Halt::Waiting { after: NOT_WELL_AGAIN, why });
-                }
-                (Verdict::Unhealthy, _) | (_, None) => {}
-                (Verdict::Healthy | Verdict::Unknown, Some(value)) => {
-                    readings.insert(key, value);
-                }
+            if let Some(value) = read(session, check, None).await?.value {
+                readings.insert(key(&consumer, check), value);
             }
         }
     }

@@ -52,18 +52,6 @@ fn the_overlap_counts_only_time_that_ended_in_a_healthy_round() {
 }
 
 #[test]
-fn nothing_is_promoted_into_consumers_that_suffer_already() {
-    let mut world = World::rotating(plan(OnFailure::Hold));
-    world.until(|world| world.step() == Some(Step::IntroduceRollout));
-    let unhealthy_until = Some(hours_from_now(&world, 3));
-    give_fleets(&world, Health { unhealthy_until, ..Health::default() });
-    world.until(|world| world.step() == Some(Step::PromoteRollout));
-    assert!(Some(world.sim.scenario.clock.now()) >= unhealthy_until);
-    assert_eq!(world.until_ended(), Outcome::Completed);
-    assert_eq!(world.holds, []);
-}
-
-#[test]
 fn checks_that_cannot_be_read_hold_a_rotation_and_never_turn_it_back() {
     let mut world = watched_once(OnFailure::Rollback);
     let unknown_until = Some(hours_from_now(&world, 20));
