@@ -145,7 +145,7 @@ fn samples() -> Vec<(&'static str, Notice)> {
                 priority: Priority::Critical,
                 ..notice(
                     Kind::Emergency,
-                    "EMERGENCY: the value in use of JWT_SECRET leaked (on-call: found in a log)",
+                    "EMERGENCY: the value in use of JWT_SECRET leaked (asked for by on-call: found in a log)",
                     "the old value is in use and still works",
                     "from now on, without waits: a new value is proven and published; the leaked one is refused \
                      before every instance is new",

@@ -97,6 +97,11 @@ async fn leave_behind(session: &mut Session<'_>, rotation: RotationId, detail: &
     session.commit(record).await
 }
 
+/// True where what is to be ended is the login that this rotation gave a value of its own.
+fn is_set_anew(context: &TargetContext) -> bool {
+    context.new_identity.is_some() && context.old_identity == context.new_identity
+}
+
 /// Each effect has a number of its own, so that a fence lets it pass. A credential that
 /// holds another value by now is not this one any more.
 async fn apply(session: &mut Session<'_>, effect: TargetEffect, context: &TargetContext) -> Result<(), Halt> {
@@ -105,6 +110,8 @@ async fn apply(session: &mut Session<'_>, effect: TargetEffect, context: &Target
     match observed {
         Observed::Absent => {}
         Observed::Applied => return Ok(()),
+        // The login that this rotation set anew for itself: the leaked value is refused.
+        Observed::Foreign { .. } if effect == TargetEffect::Revoke && is_set_anew(context) => return Ok(()),
         Observed::Foreign { detail } => return leave_behind(session, context.rotation, &detail).await,
     }
     let number = intend_anew(session, BTreeMap::new(), 0).await?;
