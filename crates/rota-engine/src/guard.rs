@@ -71,7 +71,7 @@ guards! {
     EffectNumbersGrow,
     /// The old value is copied to a slot before anything else happens.
     TheOldValueIsKept,
-    /// The new value is proven before it is published.
+    /// The new value is proven before it is published, and once more right then.
     ProofComesFirst,
     /// An unhealthy observation does not count as a healthy one.
     UnhealthyIsNotHealthy,

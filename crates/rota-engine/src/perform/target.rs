@@ -135,7 +135,7 @@ async fn must_accept(session: &mut Session<'_>, which: Which, context: &TargetCo
 /// Proves the candidate once more, right before consumers come to read it: a hook may
 /// have run since, and whatever changes rights.
 pub(super) async fn prove_again(session: &mut Session<'_>) -> Result<(), Halt> {
-    if !session.rotation().shape.target {
+    if !session.rotation().shape.target || !session.engine.stands(Guard::ProofComesFirst) {
         return Ok(());
     }
     let context = context(session).await?;

@@ -24,7 +24,7 @@ fn known(guard: Guard) -> Option<Kill> {
             seed(2)
         }
         Guard::EveryConsumerRollsOut => seed(3),
-        Guard::ProofsAreMade => seed(5),
+        Guard::ProofsAreMade | Guard::ProofComesFirst => seed(5),
         Guard::IdlenessIsRead | Guard::SettleIsWaitedFor => seed(7),
         Guard::RecordsCheckTheEpoch => seed(11),
         Guard::TheWindowIsKept => seed(12),
