@@ -54,9 +54,17 @@ pub(crate) struct Session<'e> {
     pub(crate) policy_now: Option<Arc<AcceptedPolicy>>,
     /// The journal's clock, and this process's at the same moment.
     read_at: (Timestamp, SignedDuration),
+    /// How long the journal took to tell it: so much later it may be by now.
+    clock_lag: SignedDuration,
     /// When the lease ends, on this process's clock, measured from before the claim was sent.
     leased_until: SignedDuration,
 }
+
+/// How much too early a recorded moment may be.
+const MAX_CLOCK_LAG: SignedDuration = SignedDuration::from_secs(2);
+
+/// How often a slow clock is read in a row.
+const CLOCK_READINGS: u32 = 3;
 
 impl<'e> Session<'e> {
     pub(crate) fn new(
@@ -66,8 +74,9 @@ impl<'e> Session<'e> {
         policy_now: Option<Arc<AcceptedPolicy>>,
     ) -> Self {
         let read_at = (claim.now, engine.clock.elapsed());
+        let clock_lag = read_at.1.saturating_sub(claimed_at);
         let leased_until = claimed_at.saturating_add(engine.settings.lease);
-        Self { engine, claim, policy_now, read_at, leased_until }
+        Self { engine, claim, policy_now, read_at, clock_lag, leased_until }
     }
 
     pub(crate) fn rotation(&self) -> &Rotation {
@@ -196,6 +205,7 @@ impl<'e> Session<'e> {
         detail: serde_json::Value,
         extend: impl FnOnce(&mut Record),
     ) -> Result<(), Halt> {
+        self.ask_the_time().await?;
         let before = &self.claim.rotation;
         let step = before.step();
         let now = self.now();
@@ -244,6 +254,7 @@ impl<'e> Session<'e> {
     pub(crate) async fn commit(&mut self, record: Record) -> Result<(), Halt> {
         let rotation = record.rotation.clone();
         let last_effect = record.last_effect;
+        let sent = self.engine.clock.elapsed();
         let now = self.engine.journal.record(&self.claim, record).await?;
         let (phase, step) = (rotation.phase(), rotation.step());
         if (phase, step) != (self.claim.rotation.phase(), self.claim.rotation.step()) {
@@ -257,8 +268,28 @@ impl<'e> Session<'e> {
         }
         self.claim.rotation = rotation;
         self.claim.last_effect = last_effect;
-        self.read_at = (now, self.engine.clock.elapsed());
+        self.told_the_time(now, sent);
         Ok(())
+    }
+
+    fn told_the_time(&mut self, now: Timestamp, sent: SignedDuration) {
+        self.read_at = (now, self.engine.clock.elapsed());
+        self.clock_lag = self.read_at.1.saturating_sub(sent);
+    }
+
+    /// Reads the journal's clock again where its last answer was long on its way. Waits
+    /// are counted from what is recorded, and a moment that is too early would end them
+    /// too early.
+    async fn ask_the_time(&mut self) -> Result<(), Halt> {
+        for _ in 0..CLOCK_READINGS {
+            if self.clock_lag <= MAX_CLOCK_LAG {
+                return Ok(());
+            }
+            let sent = self.engine.clock.elapsed();
+            let now = self.engine.journal.now().await?;
+            self.told_the_time(now, sent);
+        }
+        Err(Fault::transient("the database answers too slowly to tell the time").into())
     }
 
     /// A line of history for this rotation.

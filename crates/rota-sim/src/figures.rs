@@ -104,7 +104,7 @@ fn pairs() -> impl Iterator<Item = (Step, FaultKind)> {
 /// Why a fault cannot strike a step; `None` where it can.
 #[must_use]
 pub fn why_never(step: Step, kind: FaultKind) -> Option<&'static str> {
-    let only_the_journal = matches!(step.nature(), Nature::Wait | Nature::Rollout);
+    let only_the_journal = step.nature() == Nature::Rollout;
     (kind == FaultKind::Throttled && only_the_journal)
         .then_some("the step calls nothing but the journal, which never asks to slow down")
 }
