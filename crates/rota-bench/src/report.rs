@@ -95,7 +95,8 @@ impl fmt::Display for Report {
         )?;
         for figure in &self.figures {
             let range = format!("{} .. {}", short(figure.lowest), short(figure.highest));
-            let budget = figure.budget.map(|budget| {
+            // A quick run measures nothing that a budget could be held against.
+            let budget = figure.budget.filter(|_| !self.quick).map(|budget| {
                 let kept = if figure.within_budget == Some(true) { "kept" } else { "MISSED" };
                 format!("{budget} {kept}")
             });
