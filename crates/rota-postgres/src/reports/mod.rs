@@ -72,7 +72,7 @@ impl Reports {
         Ok(rows.into_iter().collect())
     }
 
-    /// The name that this session logged in with.
+    /// The name that this connection logged in with.
     ///
     /// # Errors
     /// A passing fault.
