@@ -38,6 +38,7 @@ pub(super) async fn context(session: &mut Session<'_>) -> Result<TargetContext, 
         old_identity: facts.old_identity.clone(),
         new_identity: facts.new_identity.clone(),
         admin,
+        since_promotion: facts.promoted_at.map(|at| session.now().duration_since(at)),
         emergency: rotation.is_emergency(),
         predecessor_unknown: rotation.step().is_some_and(Step::undoes)
             && [Step::Stage, Step::Install, Step::Disable].into_iter().any(undone),

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use rota_core::fault::Fault;
 use rota_core::format::RandomSource;
 use rota_core::id::{EffectNo, Epoch, Incarnation, RotationId};
@@ -103,6 +104,9 @@ pub struct TargetContext {
     pub new_identity: Option<String>,
     /// The administrator's credential, read from the store for this call.
     pub admin: Option<SecretValue>,
+    /// How long ago the new value was published, by the journal's clock: what was opened
+    /// before that was opened with the old one. `None` before it is.
+    pub since_promotion: Option<SignedDuration>,
     /// Something leaked: sessions end, and an idle credential that can be used is not a reason to stop.
     pub emergency: bool,
     /// An effect that this one takes back may still land late: write even where nothing changes.

@@ -13,7 +13,6 @@ mod fault;
 mod fence;
 mod new_user;
 mod one_user;
-mod parts;
 mod privileges;
 mod roles;
 mod server;
@@ -38,8 +37,9 @@ use rota_engine::ports::{
 use crate::catalog::RotatorKind;
 use crate::environment::AdapterEnvironment;
 use crate::http::Trust;
+use crate::rotators::login::{self, Login};
+use crate::rotators::turns;
 use crate::settings::read;
-use parts::Login;
 use server::LoginOutcome;
 pub use settings::{Mode, PostgresSettings};
 use target::Target;
@@ -85,7 +85,7 @@ impl PostgresRotator {
         match self.settings.mode {
             Mode::TwoUsers => {
                 let live = context.old.as_ref().map(Login::of).transpose()?.map(|login| login.username);
-                two_users::idle_of(&self.settings, live.as_deref())
+                turns::idle_of(self.settings.users.as_deref(), live.as_deref())
             }
             Mode::NewUser => new_user::name(&self.settings, context.rotation),
             Mode::OneUser => one_user::name(&self.settings).map(str::to_owned),
@@ -117,13 +117,13 @@ impl Rotator for PostgresRotator {
 
     fn parts_of(&self, fields: &Bundle, policy: &SecretPolicy) -> Result<Bundle, Fault> {
         let usual = self.settings.user.as_deref().filter(|_| self.settings.mode == Mode::OneUser);
-        parts::parts_of(fields, policy, &self.settings, usual)
+        login::parts_of(fields, policy, &self.settings.constants(), usual)
     }
 
     fn generate(&self, target: &TargetContext, random: &mut dyn RandomSource) -> Result<Bundle, Fault> {
         let format = target.policy.secret.format.as_ref().unwrap_or(&DEFAULT_FORMAT);
         let password = format.generate(random).map_err(|error| Fault::transient(error.to_string()))?;
-        parts::bundle(&self.settings, &Login { username: self.next_user(target)?, password })
+        login::bundle(&self.settings.constants(), &Login { username: self.next_user(target)?, password })
     }
 
     fn identity_of(&self, parts: &Bundle) -> Option<String> {

@@ -7,12 +7,13 @@ use rota_engine::ports::{Fence, Observed, TargetEffect};
 use sqlx::PgConnection;
 
 use super::fence::{Change, Mark};
-use super::parts::Login;
 use super::privileges::{self, Missing};
-use super::roles::{Standing, must_be_changeable, role};
+use super::roles::{must_be_changeable, role};
 use super::server::{ident, literal};
 use super::settings::PostgresSettings;
 use super::target::{Target, foreign, verifier};
+use crate::rotators::login::Login;
+use crate::rotators::turns::Standing;
 
 /// The last digits of a rotation's id are random; so many of them name its user.
 const DIGITS: usize = 12;

@@ -7,10 +7,11 @@ use rota_engine::ports::{Fence, Observed, TargetEffect};
 use sqlx::PgConnection;
 
 use super::fence::Change;
-use super::parts::Login;
-use super::roles::{Standing, must_be_changeable};
+use super::roles::must_be_changeable;
 use super::settings::PostgresSettings;
 use super::target::{Target, foreign, verifier};
+use crate::rotators::login::Login;
+use crate::rotators::turns::Standing;
 
 /// # Errors
 /// [`Fault::Invalid`] where the settings name none.

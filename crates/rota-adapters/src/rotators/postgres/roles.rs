@@ -4,8 +4,9 @@ use rota_core::fault::Fault;
 use sqlx::{PgConnection, Row as _};
 
 use super::fault::Doing as _;
-use super::parts::Login;
 use super::server::{LoginOutcome, Server};
+use crate::rotators::login::Login;
+use crate::rotators::turns::Standing;
 
 /// A role, as `pg_roles` shows it.
 pub(super) struct Role {
@@ -22,17 +23,6 @@ pub(super) async fn role(connection: &mut PgConnection, name: &str) -> Result<Op
     let row = sqlx::query(sql).bind(name).fetch_optional(connection).await;
     let row = row.doing(&format!("looking at role `{name}`"))?;
     Ok(row.map(|row| Role { can_login: row.get(0), superuser: row.get(1), comment: row.get(2) }))
-}
-
-/// What the role of a value is, as far as the value is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// There is no such role.
-    Gone,
-    /// Nobody can log in; `ours` where the role still holds the value.
-    Disabled { ours: bool },
-    /// The role can log in; `ours` with the value, else with another password.
-    Live { ours: bool },
 }
 
 /// Looks at the role and tries the value.

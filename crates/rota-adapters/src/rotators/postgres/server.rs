@@ -3,19 +3,15 @@
 //! Deliberately absent: pools. A call makes its connections and closes them, so that
 //! nothing is held between two calls and none of our sessions looks like a consumer's.
 
-use std::net::IpAddr;
-
 use rota_core::fault::Fault;
-use rota_core::format::Template;
-use rota_core::value::SecretValue;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
-use zeroize::Zeroizing;
 
 use super::fault::{Doing as _, code_of, fault};
-use super::parts::Login;
 use super::settings::PostgresSettings;
 use crate::http::Trust;
+use crate::rotators::address::{authorities, is_here};
+use crate::rotators::login::Login;
 
 /// What every session of the administrator sets, whatever the role's defaults are. A
 /// commit is on disk before it is reported (`remote_apply` is stronger than `on` and stays);
@@ -52,11 +48,16 @@ pub(super) enum LoginOutcome {
 impl Server {
     /// The server of the settings; the daemon's own authorities stand in for `ca`.
     pub(super) fn primary(settings: &PostgresSettings, trust: &Trust) -> Self {
-        Self { host: settings.host.clone(), port: settings.port(), authorities: authorities(settings, trust) }
+        Self {
+            host: settings.host.clone(),
+            port: settings.port(),
+            authorities: authorities(settings.ca.as_ref(), trust),
+        }
     }
 
     pub(super) fn standbys(settings: &PostgresSettings, trust: &Trust) -> Vec<Self> {
-        let server = |(host, port)| Self { host, port, authorities: authorities(settings, trust) };
+        let server =
+            |(host, port)| Self { host, port, authorities: authorities(settings.ca.as_ref(), trust) };
         settings.standbys().map(server).collect()
     }
 
@@ -78,9 +79,11 @@ impl Server {
 
     /// TLS is verified in full; only this machine may do without.
     fn ssl_mode(&self) -> PgSslMode {
-        let host = self.host.trim_matches(['[', ']']);
-        let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if here && self.authorities.is_none() { PgSslMode::Prefer } else { PgSslMode::VerifyFull }
+        if is_here(&self.host) && self.authorities.is_none() {
+            PgSslMode::Prefer
+        } else {
+            PgSslMode::VerifyFull
+        }
     }
 
     /// A session of the administrator's.
@@ -112,14 +115,6 @@ impl Server {
     }
 }
 
-fn authorities(settings: &PostgresSettings, trust: &Trust) -> Option<Vec<u8>> {
-    let own = settings.ca.as_ref().map(|pem| pem.clone().into_bytes());
-    own.or_else(|| match trust {
-        Trust::System => None,
-        Trust::SystemAnd(pem) | Trust::Only(pem) => Some(pem.clone()),
-    })
-}
-
 /// What a failed login means (postgresql.org, "PostgreSQL Error Codes", class 28, and
 /// the routines that raise them).
 fn refusal(doing: &str, error: &sqlx::Error) -> Result<LoginOutcome, Fault> {
@@ -139,35 +134,6 @@ fn refusal(doing: &str, error: &sqlx::Error) -> Result<LoginOutcome, Fault> {
     }
 }
 
-/// The administrator's login: a JSON document with `username` and `password`, or a URL.
-///
-/// # Errors
-/// [`Fault::Invalid`] where it is neither.
-pub(super) fn admin_login(stored: &SecretValue) -> Result<Login, Fault> {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        username: String,
-        password: Zeroizing<String>,
-    }
-    let unreadable = || {
-        Fault::invalid(
-            "the administrator's login is neither JSON with `username` and `password` nor a URL such as \
-             postgresql://user:password@host/database; correct what is stored at `admin`",
-        )
-    };
-    if let Ok(mut document) = serde_json::from_str::<Document>(stored.expose()) {
-        let password = SecretValue::new(std::mem::take(&mut *document.password)).map_err(|_| unreadable())?;
-        return Ok(Login { username: document.username, password });
-    }
-    let url: Template =
-        "{scheme}://{username:url}:{password:url}@{rest}".parse().map_err(|_| unreadable())?;
-    let mut parts = url.read(stored, &Default::default()).ok_or_else(unreadable)?;
-    match (parts.remove("username"), parts.remove("password")) {
-        (Some(username), Some(password)) => Ok(Login { username: username.expose().to_owned(), password }),
-        _ => Err(unreadable()),
-    }
-}
-
 /// A name as SQL wants it.
 pub(super) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -182,28 +148,8 @@ pub(super) fn literal(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn value(text: &str) -> SecretValue {
-        SecretValue::new(text.to_owned()).unwrap()
-    }
-
     fn server(host: &str, authorities: Option<Vec<u8>>) -> Server {
         Server { host: host.to_owned(), port: 5432, authorities }
-    }
-
-    #[test]
-    fn the_administrator_is_read_from_a_document_or_a_url() {
-        for stored in [
-            r#"{"engine":"postgres","username":"admin","password":"p@s/s","port":5432}"#,
-            "postgresql://admin:p%40s%2Fs@db.internal:5432/postgres?sslmode=verify-full",
-            "postgres://admin:p%40s%2Fs@db/x",
-        ] {
-            let login = admin_login(&value(stored)).unwrap();
-            assert_eq!((login.username.as_str(), login.password.expose()), ("admin", "p@s/s"), "{stored}");
-        }
-        for stored in ["hunter2", r#"{"username":"admin"}"#, "postgresql://admin@db/x", "{}"] {
-            let Err(fault) = admin_login(&value(stored)) else { panic!("{stored} was taken") };
-            assert!(matches!(fault, Fault::Invalid { .. }) && !fault.to_string().contains("hunter2"));
-        }
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! What a policy says about a database user.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
-use rota_core::policy::kinds::{Facts, KindContext, KindProblem, SecretView};
+use rota_core::policy::kinds::{Facts, KindContext, KindProblem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::parts::PARTS;
 use crate::checks::reference_problem;
 use crate::credential::Reference;
+use crate::rotators::address::{authorities_problem, host_and_port, is_no_host};
+use crate::rotators::login::{Constants, fields_problem};
 
 /// Where a server listens that says nothing else.
 const DEFAULT_PORT: u16 = 5432;
@@ -20,6 +18,10 @@ const LONGEST_NAME: usize = 63;
 
 /// The longest `user` of the mode `new-user`: an underscore and twelve digits follow.
 pub(super) const LONGEST_PREFIX: usize = LONGEST_NAME - 13;
+
+/// What to add where consumers would not read what changes.
+const FIELDS: &str =
+    "add `fields = { DATABASE_URL = \"postgresql://{username}:{password:url}@{host}:{port}/{database}\" }`";
 
 /// How a new credential stands beside the old one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +70,11 @@ impl PostgresSettings {
         self.port.unwrap_or(DEFAULT_PORT)
     }
 
+    /// The parts that no rotation changes.
+    pub(super) fn constants(&self) -> Constants {
+        [("host", self.host.clone()), ("port", self.port().to_string()), ("database", self.database.clone())]
+    }
+
     /// The standbys with their ports.
     pub(super) fn standbys(&self) -> impl Iterator<Item = (String, u16)> {
         self.standbys.iter().map(|address| host_and_port(address, self.port()))
@@ -79,16 +86,6 @@ impl PostgresSettings {
         let of_one = self.user.iter().filter(|_| self.mode != Mode::TwoUsers);
         of_two.chain(of_one).map(String::as_str).collect()
     }
-}
-
-/// `host:port`, `host`, `[v6]:port` or an address of either family.
-fn host_and_port(address: &str, default: u16) -> (String, u16) {
-    if address.parse::<IpAddr>().is_ok() {
-        return (address.to_owned(), default);
-    }
-    let split = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    let (host, port) = split.unwrap_or((address, default));
-    (host.trim_matches(['[', ']']).to_owned(), port)
 }
 
 fn read(settings: &Value) -> Option<PostgresSettings> {
@@ -122,8 +119,9 @@ pub(super) fn lint(settings: &Value, context: &KindContext<'_>) -> Vec<KindProbl
     problems.extend(reference_problem("/admin", &settings.admin.to_string(), context));
     problems.extend(of_mode(&settings));
     problems.extend(of_names(&settings));
-    problems.extend(of_authorities(&settings));
-    problems.extend(context.secret.and_then(|secret| of_fields(&settings, &secret)));
+    problems.extend(authorities_problem(settings.ca.as_ref(), ", such as the one of your RDS region,"));
+    let changing = settings.mode != Mode::OneUser;
+    problems.extend(context.secret.and_then(|secret| fields_problem(&secret, changing, FIELDS)));
     problems
 }
 
@@ -183,12 +181,10 @@ fn of_names(settings: &PostgresSettings) -> Vec<KindProblem> {
             KindProblem::error("name", pointer(at), message, "write the name as `\\du` and `\\l` show it")
         })
         .collect();
-    let no_host =
-        |host: &str| host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/');
     let hosts = std::iter::once(("/host", settings.host.as_str()));
     for (at, _) in hosts
         .chain(settings.standbys.iter().map(|host| ("/standbys", host.as_str())))
-        .filter(|(_, host)| no_host(host))
+        .filter(|(_, host)| is_no_host(host))
     {
         let help = "write a name such as `db.internal`; a socket's folder is no host here";
         problems.push(KindProblem::error("host", at, "this is not a server's name", help));
@@ -196,50 +192,12 @@ fn of_names(settings: &PostgresSettings) -> Vec<KindProblem> {
     problems
 }
 
-fn of_authorities(settings: &PostgresSettings) -> Option<KindProblem> {
-    let pem = settings.ca.as_deref()?;
-    (!pem.contains("-----BEGIN CERTIFICATE-----")).then(|| {
-        let help = "paste the bundle, such as the one of your RDS region, between `'''` and `'''`";
-        KindProblem::error("ca", "/ca", "this is not a certificate in PEM", help)
-    })
-}
-
-/// What consumers read is made of the parts that this kind yields.
-fn of_fields(settings: &PostgresSettings, secret: &SecretView<'_>) -> Option<KindProblem> {
-    let problem = |message: String, help: &str| Some(KindProblem::error("fields", "", message, help));
-    const EXAMPLE: &str = "add `fields = { DATABASE_URL = \"postgresql://{username}:{password:url}@{host}:{port}/{database}\" }`";
-    let holes: BTreeSet<&str> = secret
-        .fields
-        .iter()
-        .flat_map(|fields| fields.values())
-        .filter_map(|field| field.template.as_ref())
-        .flat_map(|template| template.holes())
-        .collect();
-    if let Some(unknown) = holes.iter().find(|hole| !PARTS.contains(hole)) {
-        let known: Vec<String> = PARTS.iter().map(|part| format!("`{{{part}}}`")).collect();
-        return problem(
-            format!("nothing fills `{{{unknown}}}`"),
-            &format!("write one of {}", known.join(", ")),
-        );
-    }
-    if !holes.contains("password") {
-        return problem(format!("consumers of `{}` would read no password", secret.id), EXAMPLE);
-    }
-    if settings.mode != Mode::OneUser && !holes.contains("username") {
-        let message = format!(
-            "the user changes with each rotation, and consumers of `{}` would not read its name",
-            secret.id
-        );
-        return problem(message, EXAMPLE);
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use rota_core::id::{FieldName, SecretId, StoreId};
+    use rota_core::policy::kinds::SecretView;
     use rota_core::policy::model::{Environment, FieldPolicy, Fields, StorePolicy};
     use serde_json::json;
 
@@ -332,14 +290,5 @@ mod tests {
         assert_eq!(two, ["role acd_a on db.internal:5432", "role acd_b on db.internal:5432"]);
         assert!(two.contains(&of(json!({ "mode": "one-user", "user": "acd_b" }))[0]));
         assert_eq!(of(json!({ "host": "DB.internal", "users": ["acd_a", "acd_b"] })), two);
-    }
-
-    #[test]
-    fn a_standby_has_the_port_of_the_server_or_its_own() {
-        let parse = |address| host_and_port(address, 5432);
-        assert_eq!(parse("ro.internal"), ("ro.internal".to_owned(), 5432));
-        assert_eq!(parse("ro.internal:5433"), ("ro.internal".to_owned(), 5433));
-        assert_eq!(parse("fd00::7"), ("fd00::7".to_owned(), 5432));
-        assert_eq!(parse("[fd00::7]:5433"), ("fd00::7".to_owned(), 5433));
     }
 }

@@ -5,12 +5,13 @@ use rota_engine::ports::{Fence, Idleness, TargetContext, TargetEffect};
 use sqlx::PgConnection;
 
 use super::fence::Mark;
-use super::parts::Login;
-use super::roles::{Standing, standing};
-use super::server::{Server, admin_login};
+use super::roles::standing;
+use super::server::Server;
 use super::sessions;
 use super::settings::{self, PostgresSettings};
 use crate::http::Trust;
+use crate::rotators::login::Login;
+use crate::rotators::turns::Standing;
 
 pub(super) struct Target<'a> {
     pub(super) settings: &'a PostgresSettings,
@@ -43,7 +44,7 @@ impl<'a> Target<'a> {
             context,
             server: Server::primary(settings, trust),
             standbys: Server::standbys(settings, trust),
-            admin: admin_login(admin)?,
+            admin: Login::of_admin(admin, "postgresql://user:password@host/database")?,
             old: context.old.as_ref().map(Login::of).transpose()?,
             new: context.new.as_ref().map(Login::of).transpose()?,
             fenced: settings::fenced(settings),

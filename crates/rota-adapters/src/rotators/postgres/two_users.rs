@@ -9,34 +9,16 @@ use sqlx::PgConnection;
 
 use super::fence::Change;
 use super::privileges;
-use super::roles::{Standing, must_be_changeable, role};
+use super::roles::{must_be_changeable, role};
 use super::server::ident;
-use super::settings::PostgresSettings;
 use super::target::{Target, foreign, verifier};
-
-/// The user whose turn is next.
-///
-/// # Errors
-/// [`Fault::Invalid`] where the live user is neither of the two.
-pub(super) fn idle_of(settings: &PostgresSettings, live: Option<&str>) -> Result<String, Fault> {
-    let Some([one, other]) = settings.users.as_deref() else {
-        return Err(Fault::invalid("two users take turns; add `users = [\"acd_a\", \"acd_b\"]`"));
-    };
-    match live {
-        None => Ok(one.clone()),
-        Some(live) if live == one => Ok(other.clone()),
-        Some(live) if live == other => Ok(one.clone()),
-        Some(live) => Err(Fault::invalid(format!(
-            "consumers use `{live}`, which is neither `{one}` nor `{other}`; correct `users`"
-        ))),
-    }
-}
+use crate::rotators::turns::{Look, Standing, idle_of, look};
 
 /// # Errors
 /// [`Fault::Invalid`] and [`Fault::Denied`] with what to change.
 pub(super) async fn preflight(target: &Target<'_>, admin: &mut PgConnection) -> Result<(), Fault> {
     let live = target.old.as_ref().map(|login| login.username.as_str());
-    let idle = idle_of(target.settings, live)?;
+    let idle = idle_of(target.settings.users.as_deref(), live)?;
     must_be_changeable(admin, &target.admin, &target.settings.roles()).await?;
     if let Some(owner) = &target.settings.role {
         for user in target.settings.roles() {
@@ -125,40 +107,16 @@ pub(super) async fn observe(
     let user = &login.username;
     let emergency = target.context.emergency;
     let standing = target.standing(admin, login).await?;
-    match (effect, standing) {
-        (TargetEffect::Install | TargetEffect::Restore, Standing::Live { ours: true }) => {
-            Ok(Observed::Applied)
-        }
-        (TargetEffect::Install | TargetEffect::Restore, Standing::Gone) => {
-            foreign(format!("role `{user}` was dropped"))
-        }
-        (TargetEffect::Install, _) if emergency => Ok(Observed::Absent),
-        (TargetEffect::Install, _) => match must_be_idle(target, admin, user).await {
+    match look(effect, standing, user, emergency) {
+        Look::Is(observed) => Ok(observed),
+        Look::AbsentIfIdle => match must_be_idle(target, admin, user).await {
             Ok(()) => Ok(Observed::Absent),
             Err(detail) => foreign(detail),
         },
-        (TargetEffect::Restore, Standing::Disabled { .. }) => Ok(Observed::Absent),
-        (TargetEffect::Disable, Standing::Gone | Standing::Disabled { .. }) => Ok(Observed::Applied),
-        (TargetEffect::Disable, Standing::Live { ours: true }) => Ok(Observed::Absent),
-        (
-            TargetEffect::Revoke | TargetEffect::Remove,
-            Standing::Gone | Standing::Disabled { ours: false },
-        ) => {
-            // Sessions outlive the password that opened them.
+        Look::AppliedIfNoSessions => {
             let sessions = target.sessions(admin, user, None).await?;
             Ok(if sessions == 0 { Observed::Applied } else { Observed::Absent })
         }
-        (TargetEffect::Revoke, Standing::Live { ours: true }) if !emergency => {
-            foreign(format!("`{user}` was allowed to log in again after this rotation had disabled it"))
-        }
-        (
-            TargetEffect::Revoke | TargetEffect::Remove,
-            Standing::Disabled { ours: true } | Standing::Live { ours: true },
-        ) => Ok(Observed::Absent),
-        (
-            TargetEffect::Disable | TargetEffect::Revoke | TargetEffect::Restore | TargetEffect::Remove,
-            Standing::Live { ours: false },
-        ) => foreign(format!("`{user}` has a password that is not this rotation's")),
     }
 }
 

@@ -207,6 +207,7 @@ fn duplicate(context: &TargetContext) -> TargetContext {
         old_identity: context.old_identity.clone(),
         new_identity: context.new_identity.clone(),
         admin: context.admin.as_ref().map(SecretValue::duplicate),
+        since_promotion: context.since_promotion,
         emergency: context.emergency,
         predecessor_unknown: context.predecessor_unknown,
     }
