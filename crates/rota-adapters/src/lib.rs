@@ -5,6 +5,7 @@
 //! state machine. An adapter carries out one call, says what came of it, and
 //! remembers nothing between two calls but its connections and logins.
 
+mod address;
 pub mod aws;
 pub mod catalog;
 pub mod checks;
@@ -14,7 +15,9 @@ pub mod ecs;
 pub mod environment;
 pub mod hooks;
 pub mod http;
+mod login;
 pub mod notifiers;
+mod redis_nodes;
 pub mod rollouts;
 pub mod rotators;
 mod settings;

@@ -7,6 +7,7 @@ pub mod command;
 pub mod http;
 pub mod json_metric;
 pub mod prometheus;
+pub mod redis_clients;
 mod request;
 
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! Rotators: one file or folder a kind.
 
-mod address;
 pub mod generated;
-mod login;
 pub mod operator;
 pub mod postgres;
+pub mod redis_acl;
 mod turns;

@@ -79,9 +79,10 @@ async fn with_databases(policy: &mut Policy, world: &World) -> Vec<TestDatabase>
     // A login in an env file is not among these: its administrator's is in the file, too.
     let in_files: Vec<_> =
         policy.stores.values().filter(|s| s.kind == "env-file").map(|s| s.id.clone()).collect();
-    policy
-        .secrets
-        .retain(|_, s| s.kind != "postgres" || !s.stores.iter().any(|store| in_files.contains(store)));
+    let on_servers = ["postgres", "redis-acl"];
+    policy.secrets.retain(|_, s| {
+        !on_servers.contains(&s.kind.as_str()) || !s.stores.iter().any(|store| in_files.contains(store))
+    });
     let ids: Vec<_> =
         policy.secrets.values().filter(|s| s.kind == "postgres").map(|s| s.id.clone()).collect();
     for id in ids {

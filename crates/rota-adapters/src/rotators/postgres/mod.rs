@@ -37,7 +37,7 @@ use rota_engine::ports::{
 use crate::catalog::RotatorKind;
 use crate::environment::AdapterEnvironment;
 use crate::http::Trust;
-use crate::rotators::login::{self, Login};
+use crate::login::{self, Login};
 use crate::rotators::turns;
 use crate::settings::read;
 use server::LoginOutcome;

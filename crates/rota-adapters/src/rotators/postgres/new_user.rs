@@ -12,7 +12,7 @@ use super::roles::{must_be_changeable, role};
 use super::server::{ident, literal};
 use super::settings::PostgresSettings;
 use super::target::{Target, foreign, verifier};
-use crate::rotators::login::Login;
+use crate::login::Login;
 use crate::rotators::turns::Standing;
 
 /// The last digits of a rotation's id are random; so many of them name its user.

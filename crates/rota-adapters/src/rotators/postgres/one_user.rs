@@ -10,7 +10,7 @@ use super::fence::Change;
 use super::roles::must_be_changeable;
 use super::settings::PostgresSettings;
 use super::target::{Target, foreign, verifier};
-use crate::rotators::login::Login;
+use crate::login::Login;
 use crate::rotators::turns::Standing;
 
 /// # Errors

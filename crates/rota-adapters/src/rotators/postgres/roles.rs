@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::fault::Doing as _;
 use super::server::{LoginOutcome, Server};
-use crate::rotators::login::Login;
+use crate::login::Login;
 use crate::rotators::turns::Standing;
 
 /// A role, as `pg_roles` shows it.

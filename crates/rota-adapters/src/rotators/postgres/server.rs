@@ -9,9 +9,9 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use super::fault::{Doing as _, code_of, fault};
 use super::settings::PostgresSettings;
+use crate::address::{authorities, is_here};
 use crate::http::Trust;
-use crate::rotators::address::{authorities, is_here};
-use crate::rotators::login::Login;
+use crate::login::Login;
 
 /// What every session of the administrator sets, whatever the role's defaults are. A
 /// commit is on disk before it is reported (`remote_apply` is stronger than `on` and stays);

@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::address::{authorities_problem, host_and_port, is_no_host};
 use crate::checks::reference_problem;
 use crate::credential::Reference;
-use crate::rotators::address::{authorities_problem, host_and_port, is_no_host};
-use crate::rotators::login::{Constants, fields_problem};
+use crate::login::{Constants, fields_problem};
 
 /// Where a server listens that says nothing else.
 const DEFAULT_PORT: u16 = 5432;

@@ -10,7 +10,7 @@ use super::server::Server;
 use super::sessions;
 use super::settings::{self, PostgresSettings};
 use crate::http::Trust;
-use crate::rotators::login::Login;
+use crate::login::Login;
 use crate::rotators::turns::Standing;
 
 pub(super) struct Target<'a> {

@@ -1,3 +1,4 @@
 //! Rotators against their real targets.
 
 mod postgres;
+mod redis_acl;

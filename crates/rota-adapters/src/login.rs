@@ -14,21 +14,21 @@ use rota_core::value::{Bundle, SecretValue};
 use zeroize::Zeroizing;
 
 /// What a template may be filled with.
-pub(super) const PARTS: [&str; 5] = ["username", "password", "host", "port", "database"];
+pub(crate) const PARTS: [&str; 5] = ["username", "password", "host", "port", "database"];
 
 /// The parts that no rotation changes, by name.
-pub(super) type Constants = [(&'static str, String); 3];
+pub(crate) type Constants = [(&'static str, String); 3];
 
 /// Who logs in and with what.
-pub(super) struct Login {
-    pub(super) username: String,
-    pub(super) password: SecretValue,
+pub(crate) struct Login {
+    pub(crate) username: String,
+    pub(crate) password: SecretValue,
 }
 
 impl Login {
     /// # Errors
     /// [`Fault::Invalid`] where a part is missing.
-    pub(super) fn of(parts: &Bundle) -> Result<Self, Fault> {
+    pub(crate) fn of(parts: &Bundle) -> Result<Self, Fault> {
         let part = |name: &str| {
             let found = parts.iter().find(|(part, _)| part.as_str() == name).map(|(_, value)| value);
             found.ok_or_else(|| Fault::invalid(format!("the value has no {name}")))
@@ -41,7 +41,7 @@ impl Login {
     ///
     /// # Errors
     /// [`Fault::Invalid`] where it is neither.
-    pub(super) fn of_admin(stored: &SecretValue, example: &str) -> Result<Self, Fault> {
+    pub(crate) fn of_admin(stored: &SecretValue, example: &str) -> Result<Self, Fault> {
         #[derive(serde::Deserialize)]
         struct Document {
             username: String,
@@ -72,7 +72,7 @@ impl Login {
 ///
 /// # Errors
 /// [`Fault::Invalid`] where a part cannot be one.
-pub(super) fn bundle(constants: &Constants, login: &Login) -> Result<Bundle, Fault> {
+pub(crate) fn bundle(constants: &Constants, login: &Login) -> Result<Bundle, Fault> {
     let mut parts = BTreeMap::new();
     for (name, text) in constants {
         parts.insert(field(name)?, value(text.clone())?);
@@ -94,7 +94,7 @@ fn value(text: String) -> Result<SecretValue, Fault> {
 ///
 /// # Errors
 /// [`Fault::Invalid`] where a field was not made from its template, or no password is there.
-pub(super) fn parts_of(
+pub(crate) fn parts_of(
     fields: &Bundle,
     policy: &SecretPolicy,
     constants: &Constants,
@@ -133,7 +133,7 @@ pub(super) fn parts_of(
 
 /// What consumers read is made of the parts that a login has. `changing` where the user
 /// is another after each rotation; `example` says what to add.
-pub(super) fn fields_problem(secret: &SecretView<'_>, changing: bool, example: &str) -> Option<KindProblem> {
+pub(crate) fn fields_problem(secret: &SecretView<'_>, changing: bool, example: &str) -> Option<KindProblem> {
     let problem = |message: String, help: &str| Some(KindProblem::error("fields", "", message, help));
     let holes: BTreeSet<&str> = secret
         .fields

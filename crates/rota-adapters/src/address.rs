@@ -7,7 +7,7 @@ use rota_core::policy::kinds::KindProblem;
 use crate::http::Trust;
 
 /// `host:port`, `host`, `[v6]:port` or an address of either family.
-pub(super) fn host_and_port(address: &str, default: u16) -> (String, u16) {
+pub(crate) fn host_and_port(address: &str, default: u16) -> (String, u16) {
     if address.parse::<IpAddr>().is_ok() {
         return (address.to_owned(), default);
     }
@@ -17,19 +17,19 @@ pub(super) fn host_and_port(address: &str, default: u16) -> (String, u16) {
 }
 
 /// True for this machine, the only one that is reached without verified TLS.
-pub(super) fn is_here(host: &str) -> bool {
+pub(crate) fn is_here(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// True for what can be no host.
-pub(super) fn is_no_host(host: &str) -> bool {
+pub(crate) fn is_no_host(host: &str) -> bool {
     host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/')
 }
 
 /// The authorities that a server's certificate is checked with; the daemon's own stand in
 /// for `ca`, and `None` is the system's.
-pub(super) fn authorities(ca: Option<&String>, trust: &Trust) -> Option<Vec<u8>> {
+pub(crate) fn authorities(ca: Option<&String>, trust: &Trust) -> Option<Vec<u8>> {
     let own = ca.map(|pem| pem.clone().into_bytes());
     own.or_else(|| match trust {
         Trust::System => None,
@@ -38,7 +38,7 @@ pub(super) fn authorities(ca: Option<&String>, trust: &Trust) -> Option<Vec<u8>>
 }
 
 /// What is wrong with `ca`; `such_as` names a bundle that would fit.
-pub(super) fn authorities_problem(ca: Option<&String>, such_as: &str) -> Option<KindProblem> {
+pub(crate) fn authorities_problem(ca: Option<&String>, such_as: &str) -> Option<KindProblem> {
     (!ca?.contains("-----BEGIN CERTIFICATE-----")).then(|| {
         let help = format!("paste the bundle{such_as} between `'''` and `'''`");
         KindProblem::error("ca", "/ca", "this is not a certificate in PEM", help)
