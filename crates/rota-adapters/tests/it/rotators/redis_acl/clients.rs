@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use rota_adapters::checks::redis_clients;
 use rota_core::fault::Fault;
 use rota_core::policy::kinds::KindContext;
@@ -24,8 +25,7 @@ async fn look(cache: &Cache, more: Value, login: &'static str) -> Result<Reading
     let policy = CheckPolicy { name: "check".to_owned(), kind: redis_clients::NAME.to_owned(), settings };
     let environment = environment_with(&[("main:admin", login)]);
     let check = (redis_clients::KIND.build)(&policy, &environment)?;
-    let now = environment.clock.now();
-    check.observe(&CheckContext { now, baseline: Some(2.0), value: None }).await
+    check.observe(&CheckContext { now: Timestamp::UNIX_EPOCH, baseline: Some(2.0), value: None }).await
 }
 
 #[tokio::test]
