@@ -50,6 +50,7 @@ pub const CHECKS: &[CheckKind] = &[
     checks::command::KIND,
     checks::http::KIND,
     checks::json_metric::KIND,
+    checks::postgres_sessions::KIND,
     checks::prometheus::KIND,
     checks::redis_clients::KIND,
 ];

@@ -6,6 +6,7 @@ mod bounds;
 pub mod command;
 pub mod http;
 pub mod json_metric;
+pub mod postgres_sessions;
 pub mod prometheus;
 pub mod redis_clients;
 mod request;

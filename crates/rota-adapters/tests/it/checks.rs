@@ -1,5 +1,6 @@
 //! Checks against a server that misbehaves on order, and against a real Prometheus.
 
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,17 +8,20 @@ use axum::http::HeaderMap;
 use axum::routing::get;
 use jiff::Timestamp;
 use rota_adapters::catalog::CheckKind;
-use rota_adapters::checks::{command, http, json_metric, prometheus};
+use rota_adapters::checks::{command, http, json_metric, postgres_sessions, prometheus};
 use rota_adapters::environment::AdapterEnvironment;
 use rota_core::fault::Fault;
 use rota_core::policy::model::CheckPolicy;
 use rota_engine::ports::{CheckContext, Reading, Verdict};
 use rota_fakes::http::{Effect, Fault as Scripted, Listen, Script, Serving};
+use rota_fakes::postgres::{TestDatabase, shared};
 use rota_fakes::prometheus::{MetricsPage, PrometheusServer};
 use rota_fakes::wait;
 use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
 
-use crate::support::{environment, environment_with, value};
+use crate::support::{environment, environment_with, fault, value};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -269,4 +273,65 @@ async fn a_program_says_healthy_unhealthy_or_nothing() {
     let proven = json!({ "command": ["/bin/sh", "-c", "read -r v || [ \"$v\" = hunter2 ]"] });
     let reading = look(command::KIND, proven, &environment, context(None, Some("hunter2"))).await.unwrap();
     assert_eq!(reading.verdict, Verdict::Healthy);
+}
+
+/// A look at the sessions of `user` on the shared server.
+async fn sessions_of(database: &TestDatabase, more: Value) -> Result<Reading, Fault> {
+    let environment = environment_with(&[("vault:monitor", r#"{"username":"postgres","password":"any"}"#)]);
+    let address = reqwest::Url::parse(database.url()).unwrap();
+    let mut settings = json!({
+        "host": "127.0.0.1", "port": address.port(), "database": database.name(), "admin": "vault:monitor",
+    });
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    look(postgres_sessions::KIND, settings, &environment, context(Some(2.0), None)).await
+}
+
+#[tokio::test]
+async fn sessions_are_counted_by_user_and_application() {
+    let database = shared().unwrap().fresh_database().await.unwrap();
+    let id = format!("c{}", &database.name()[2..14]);
+    let roles = format!("CREATE ROLE {id}_a LOGIN PASSWORD 'any'; CREATE ROLE {id}_b LOGIN PASSWORD 'any'");
+    database.execute(&roles).await.unwrap();
+    let mut open = Vec::new();
+    for (user, application) in [("a", "web-1"), ("a", "web-2"), ("b", "jobs")] {
+        let url = database.url_as(&format!("{id}_{user}"), "any").unwrap();
+        let options = PgConnectOptions::from_str(&url).unwrap().application_name(application);
+        open.push(options.connect().await.unwrap());
+    }
+    for (more, count, verdict) in [
+        (json!({ "user": format!("{id}_a"), "min": 2 }), 2.0, Verdict::Healthy),
+        (json!({ "user": format!("{id}_a"), "min": 3 }), 2.0, Verdict::Unhealthy),
+        (json!({ "user": format!("{id}_*"), "max": 2 }), 3.0, Verdict::Unhealthy),
+        (json!({ "application": "web-*", "min": 1, "max": 2 }), 2.0, Verdict::Healthy),
+        (json!({ "application": "jobs", "user": format!("{id}_a"), "min": 1 }), 0.0, Verdict::Unhealthy),
+        (json!({ "application": "jobs", "max_drop": 0 }), 1.0, Verdict::Unhealthy),
+    ] {
+        let reading = sessions_of(&database, more.clone()).await.unwrap();
+        assert_eq!((reading.value, reading.verdict), (Some(count), verdict), "{more}");
+    }
+    // Our own are not a consumer's.
+    let reading = sessions_of(&database, json!({ "user": "postgres", "max": 0 })).await.unwrap();
+    assert_eq!(reading.verdict, Verdict::Healthy, "{}", reading.detail);
+}
+
+#[tokio::test]
+async fn sessions_that_cannot_be_counted_are_unknown_and_what_never_can_be_is_told() {
+    let database = shared().unwrap().fresh_database().await.unwrap();
+    let gone = json!({ "user": "any", "min": 0, "port": 1 });
+    let reading = sessions_of(&database, gone).await.unwrap();
+    assert_eq!((reading.verdict, reading.value), (Verdict::Unknown, None));
+    assert!(reading.detail.contains("the server cannot be reached"), "{}", reading.detail);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let reading = sessions_of(&database, json!({ "user": "any", "min": 0, "port": port, "timeout": "1s" }))
+        .await
+        .unwrap();
+    assert_eq!(reading.verdict, Verdict::Unknown);
+    assert!(reading.detail.contains("no answer in 1 s"), "{}", reading.detail);
+    let nowhere =
+        fault(sessions_of(&database, json!({ "user": "any", "min": 0, "database": "nowhere" })).await);
+    assert!(nowhere.to_string().contains("the database does not exist"), "{nowhere}");
+    let unkept = json!({ "user": "any", "min": 0, "admin": "vault:elsewhere" });
+    let unkept = fault(sessions_of(&database, unkept).await);
+    assert!(unkept.to_string().contains("`vault:elsewhere`"), "{unkept}");
 }

@@ -6,7 +6,7 @@
 //! The superuser `postgres` needs no password; every other role authenticates
 //! with SCRAM over TCP and socket alike, so that a wrong password is refused.
 //!
-//! Deliberately absent: replication. A standby is a server of its own.
+//! Deliberately absent: replication. A standby is a server of its own that follows nobody.
 
 mod endpoint;
 
@@ -26,6 +26,9 @@ pub const ENDPOINT_VARIABLE: &str = "ROTA_TEST_POSTGRES";
 
 /// Where Debian puts the server's programs, by major version.
 const DEBIAN_ROOT: &str = "/usr/lib/postgresql";
+
+/// What line 8 of postmaster.pid says of a server that takes connections.
+const UP: [&str; 2] = ["ready", "standby"];
 
 /// Enough for every test of a binary at once with a small pool each.
 const MAX_CONNECTIONS: u16 = 300;
@@ -166,6 +169,16 @@ impl PostgresServer {
         Ok(())
     }
 
+    /// Starts a stopped server as a standby that follows nobody: it is in recovery and
+    /// takes no writes until `pg_promote()`.
+    ///
+    /// # Errors
+    /// When it runs, or does not start.
+    pub fn start_as_standby(&mut self) -> Result<()> {
+        self.folder.write("data/standby.signal", "", 0o600)?;
+        self.start_again()
+    }
+
     /// Copies the data folder of a stopped server, as a backup would be taken.
     ///
     /// # Errors
@@ -298,7 +311,7 @@ fn start_on(programs: &Path, folder: &ServerFolder, port: u16) -> Result<Supervi
     // Line 8 of postmaster.pid tells the state, which is what `pg_ctl -w` reads too.
     server.wait_ready(|| {
         let text = std::fs::read_to_string(&note).unwrap_or_default();
-        Ok(text.lines().nth(7).filter(|state| state.trim() == "ready").map(|_| ()))
+        Ok(text.lines().nth(7).filter(|state| UP.contains(&state.trim())).map(|_| ()))
     })?;
     Ok(server)
 }

@@ -5,6 +5,9 @@
 
 use rota_core::fault::Fault;
 
+/// What sqlx says of a server that answers the wish for TLS with no.
+const NO_TLS: &str = "server does not support TLS";
+
 /// The SQLSTATE of an error that the server sent.
 pub(super) fn code_of(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
@@ -14,6 +17,9 @@ pub(super) fn code_of(error: &sqlx::Error) -> Option<String> {
 pub(super) fn fault(doing: &str, error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Database(error) => of_sqlstate(doing, &error.code().unwrap_or_default()),
+        sqlx::Error::Tls(error) if error.to_string() == NO_TLS => Fault::invalid(format!(
+            "{doing}: the server does not speak TLS; set `ssl = on` and a certificate there"
+        )),
         sqlx::Error::Tls(_) => untrusted(doing),
         // How rustls reports a handshake that it refused.
         sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => untrusted(doing),
@@ -42,23 +48,23 @@ fn of_sqlstate(doing: &str, code: &str) -> Fault {
     let what = format!("{doing}: the server answered SQLSTATE {code}");
     match code {
         "25006" => Fault::transient(format!("{what}; it is a standby or read-only, and is asked again")),
-        "42501" => Fault::denied(format!(
-            "{what}; the administrator lacks a right, see the rights that `postgres` needs"
-        )),
+        "42501" => {
+            Fault::denied(format!("{what}; the login lacks a right, see the rights that `postgres` needs"))
+        }
         "3D000" => Fault::invalid(format!("{what}; the database does not exist, correct `database`")),
         // Somebody made the same thing at the same moment: it is there when asked again.
         "23505" | "42710" | "42P06" | "42P07" | "XX000" => Fault::transient(what),
         _ => match code.get(..2).unwrap_or_default() {
             // Connection, resources, operator intervention, system error, locks; serialization and deadlock.
             "08" | "53" | "57" | "58" | "55" | "40" => Fault::transient(what),
-            "28" => Fault::denied(format!("{what}; correct the administrator's login")),
+            "28" => Fault::denied(format!("{what}; correct the login")),
             _ => Fault::invalid(what),
         },
     }
 }
 
 /// Attaches what was being done to a server's error.
-pub(super) trait Doing<T> {
+pub(crate) trait Doing<T> {
     /// # Errors
     /// The error as a [`Fault`].
     fn doing(self, what: &str) -> Result<T, Fault>;

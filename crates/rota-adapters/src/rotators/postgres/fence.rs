@@ -89,8 +89,16 @@ impl<'c> Change<'c> {
     /// # Errors
     /// As the server says.
     pub(super) async fn run(&mut self, statement: String) -> Result<(), Fault> {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *self.transaction).await.doing(&self.doing)?;
-        Ok(())
+        let doing = self.doing.clone();
+        self.run_for(&doing, statement).await
+    }
+
+    /// As [`Change::run`], with what the statement is for.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub(super) async fn run_for(&mut self, doing: &str, statement: String) -> Result<(), Fault> {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *self.transaction).await.doing(doing).map(|_| ())
     }
 
     /// Lets a role log in with a verifier of ours.

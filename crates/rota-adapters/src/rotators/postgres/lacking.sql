@@ -21,13 +21,14 @@ own_defaults AS (
 settings AS (
     SELECT s.setrole, s.setdatabase, c.config FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c (config)
 )
-SELECT privilege || CASE WHEN passed_on THEN ' WITH GRANT OPTION' ELSE '' END || ' on ' || lower(keyword) || ' '
-       || coalesce((pg_identify_object(classid, objid, objsubid)).identity, objid::text)
-  FROM lacking_rights
-UNION ALL
+-- Groups first: one that is missing explains the rights after it.
 SELECT h.how || ' of role ' || r.rolname
   FROM pair, pg_roles r, (VALUES ('MEMBER'), ('USAGE'), ('MEMBER WITH ADMIN OPTION')) h (how)
  WHERE r.oid NOT IN (live, idle) AND pg_has_role(live, r.oid, h.how) AND NOT pg_has_role(idle, r.oid, h.how)
+UNION ALL
+SELECT privilege || CASE WHEN passed_on THEN ' WITH GRANT OPTION' ELSE '' END || ' on ' || lower(keyword) || ' '
+       || coalesce((pg_identify_object(classid, objid, objsubid)).identity, objid::text)
+  FROM lacking_rights
 UNION ALL
 SELECT a.attribute FROM pair JOIN pg_roles l ON l.oid = live JOIN pg_roles i ON i.oid = idle
  CROSS JOIN LATERAL (VALUES ('CREATEDB', l.rolcreatedb, i.rolcreatedb), ('CREATEROLE', l.rolcreaterole, i.rolcreaterole),

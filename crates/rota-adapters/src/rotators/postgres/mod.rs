@@ -9,15 +9,15 @@
 //! Deliberately absent: superusers, md5, certificates, and rights that the
 //! administrator does not have.
 
-mod fault;
+pub(crate) mod fault;
 mod fence;
 mod new_user;
 mod one_user;
 mod privileges;
 mod roles;
-mod server;
+pub(crate) mod server;
 mod sessions;
-mod settings;
+pub(crate) mod settings;
 mod target;
 mod two_users;
 

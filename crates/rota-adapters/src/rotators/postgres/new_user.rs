@@ -6,6 +6,7 @@ use rota_core::id::RotationId;
 use rota_engine::ports::{Fence, Observed, TargetEffect};
 use sqlx::PgConnection;
 
+use super::fault::Doing as _;
 use super::fence::{Change, Mark};
 use super::privileges::{self, Missing};
 use super::roles::{must_be_changeable, role};
@@ -54,13 +55,7 @@ pub(super) async fn preflight(target: &Target<'_>, admin: &mut PgConnection) -> 
         ));
     };
     must_be_changeable(admin, &target.admin, &[&old.username]).await?;
-    if !target.context.emergency && target.standing(admin, old).await? != (Standing::Live { ours: true }) {
-        return Err(Fault::invalid(format!(
-            "the server refuses the published password of `{}`; publish the one that it accepts",
-            old.username
-        )));
-    }
-    Ok(())
+    target.must_be_accepted(admin, old).await
 }
 
 /// What stands on the target.
@@ -208,11 +203,20 @@ async fn create(target: &Target<'_>, change: &mut Change<'_>, old: &Login, new: 
         None => {
             let (name, comment) = (ident(&new.username), literal(&comment(target)));
             change.run(format!("CREATE ROLE {name} NOLOGIN; COMMENT ON ROLE {name} IS{comment}")).await?;
+            act_for(change, &new.username).await?;
         }
         Some(role) if role.comment == Some(comment(target)) => {}
         Some(_) => return Err(Fault::conflict(format!("role `{}` is somebody else's", new.username))),
     }
     share_what_comes(change, &old.username, &new.username).await
+}
+
+/// Only a member changes a role's defaults and hands over what it owns; a superuser is one of each.
+async fn act_for(change: &mut Change<'_>, new: &str) -> Result<(), Fault> {
+    let sql = "SELECT pg_has_role($1, 'USAGE')";
+    let query = sqlx::query_scalar(sql).bind(new).fetch_one(change.connection());
+    let member: bool = query.await.doing(&format!("looking at who may act for `{new}`"))?;
+    if member { Ok(()) } else { change.run(format!("GRANT {} TO CURRENT_USER", ident(new))).await }
 }
 
 /// Lets the old user use what the new one creates while both are in use. Goes with the old one.
@@ -227,16 +231,15 @@ async fn share_what_comes(change: &mut Change<'_>, old: &str, new: &str) -> Resu
 /// Gives `new` what was given to `old`, and refuses where something cannot be given.
 async fn give(change: &mut Change<'_>, database: &str, old: &str, new: &str) -> Result<(), Fault> {
     for _ in 0..ROUNDS {
-        let statements: Vec<String> = privileges::missing(change.connection(), old, new)
-            .await?
-            .into_iter()
-            .filter_map(|missing| missing.statement)
-            .collect();
-        if statements.is_empty() {
+        let missing = privileges::missing(change.connection(), old, new).await?;
+        let given = missing.into_iter().filter_map(|missing| Some((missing.what, missing.statement?)));
+        let given: Vec<(String, String)> = given.collect();
+        if given.is_empty() {
             break;
         }
-        for statement in statements {
-            change.run(statement).await?;
+        for (what, statement) in given {
+            let doing = format!("giving `{new}` {what} in database `{database}`");
+            change.run_for(&doing, statement).await?;
         }
     }
     let lacks = named(privileges::missing(change.connection(), old, new).await?);

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use super::fence::Change;
 use super::roles::must_be_changeable;
+use super::sessions::must_show_since_when;
 use super::settings::PostgresSettings;
 use super::target::{Target, foreign, verifier};
 use crate::login::Login;
@@ -24,6 +25,7 @@ pub(super) fn name(settings: &PostgresSettings) -> Result<&str, Fault> {
 pub(super) async fn preflight(target: &Target<'_>, admin: &mut PgConnection) -> Result<(), Fault> {
     let user = name(target.settings)?;
     must_be_changeable(admin, &target.admin, &[user]).await?;
+    must_show_since_when(admin, user).await?;
     let Some(old) = &target.old else { return Ok(()) };
     if old.username != user {
         return Err(Fault::invalid(format!(
@@ -31,12 +33,7 @@ pub(super) async fn preflight(target: &Target<'_>, admin: &mut PgConnection) -> 
             old.username
         )));
     }
-    if !target.context.emergency && target.standing(admin, old).await? != (Standing::Live { ours: true }) {
-        return Err(Fault::invalid(format!(
-            "the server refuses the published password of `{user}`; publish the one that it accepts"
-        )));
-    }
-    Ok(())
+    target.must_be_accepted(admin, old).await
 }
 
 /// When this rotation changed the password, in seconds since the epoch; sessions opened

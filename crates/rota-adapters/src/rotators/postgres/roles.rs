@@ -4,7 +4,7 @@ use rota_core::fault::Fault;
 use sqlx::{PgConnection, Row as _};
 
 use super::fault::Doing as _;
-use super::server::{LoginOutcome, Server};
+use super::server::{LoginOutcome, Server, ident};
 use crate::login::Login;
 use crate::rotators::turns::Standing;
 
@@ -79,17 +79,18 @@ pub(super) async fn must_be_changeable(
 
 /// CREATEROLE, and the right to end other roles' sessions.
 async fn must_be_able(connection: &mut PgConnection) -> Result<(), Fault> {
-    let sql = "SELECT rolsuper OR rolcreaterole, rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') \
-        FROM pg_roles WHERE rolname = current_user";
+    let sql = "SELECT rolsuper OR rolcreaterole, rolsuper OR pg_has_role('pg_signal_backend', 'USAGE'), \
+        rolname::text FROM pg_roles WHERE rolname = current_user";
     let row = sqlx::query(sql).fetch_one(connection).await.doing("looking at the administrator's rights")?;
-    let lacks = |right: &str, how: &str| {
+    let admin = ident(row.get(2));
+    let lacks = |right: &str, how: String| {
         Err(Fault::denied(format!("the administrator lacks {right}; run `{how}` as a superuser")))
     };
     if !row.get::<bool, _>(0) {
-        return lacks("CREATEROLE", "ALTER ROLE ... CREATEROLE");
+        return lacks("CREATEROLE", format!("ALTER ROLE {admin} CREATEROLE"));
     }
     if !row.get::<bool, _>(1) {
-        return lacks("the right to end sessions", "GRANT pg_signal_backend TO ...");
+        return lacks("the right to end sessions", format!("GRANT pg_signal_backend TO {admin}"));
     }
     Ok(())
 }

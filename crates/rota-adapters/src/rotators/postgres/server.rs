@@ -23,11 +23,14 @@ const SESSION: &str = "SELECT set_config('search_path', 'pg_catalog', false), \
     set_config('lock_timeout', '5s', false), \
     set_config('idle_in_transaction_session_timeout', '20s', false)";
 
+/// A login as it may be kept in a store.
+pub(crate) const EXAMPLE: &str = "postgresql://user:password@host/database";
+
 /// What the sessions are called in `pg_stat_activity`.
-const APPLICATION: &str = "rota";
+pub(crate) const APPLICATION: &str = "rota";
 
 /// A server and how it is reached.
-pub(super) struct Server {
+pub(crate) struct Server {
     pub(super) host: String,
     pub(super) port: u16,
     authorities: Option<Vec<u8>>,
@@ -46,18 +49,17 @@ pub(super) enum LoginOutcome {
 }
 
 impl Server {
-    /// The server of the settings; the daemon's own authorities stand in for `ca`.
+    /// The daemon's own authorities stand in for `ca`.
+    pub(crate) fn new(host: String, port: u16, ca: Option<&String>, trust: &Trust) -> Self {
+        Self { host, port, authorities: authorities(ca, trust) }
+    }
+
     pub(super) fn primary(settings: &PostgresSettings, trust: &Trust) -> Self {
-        Self {
-            host: settings.host.clone(),
-            port: settings.port(),
-            authorities: authorities(settings.ca.as_ref(), trust),
-        }
+        Self::new(settings.host.clone(), settings.port(), settings.ca.as_ref(), trust)
     }
 
     pub(super) fn standbys(settings: &PostgresSettings, trust: &Trust) -> Vec<Self> {
-        let server =
-            |(host, port)| Self { host, port, authorities: authorities(settings.ca.as_ref(), trust) };
+        let server = |(host, port)| Self::new(host, port, settings.ca.as_ref(), trust);
         settings.standbys().map(server).collect()
     }
 
@@ -90,7 +92,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Fault::Denied`] where the login is refused, a passing fault where nobody answers.
-    pub(super) async fn connect(&self, admin: &Login, database: &str) -> Result<PgConnection, Fault> {
+    pub(crate) async fn connect(&self, admin: &Login, database: &str) -> Result<PgConnection, Fault> {
         let doing = format!("logging in to {} as the administrator `{}`", self.host, admin.username);
         let mut connection = self.options(admin, database).connect().await.doing(&doing)?;
         sqlx::query(SESSION).execute(&mut connection).await.doing(&doing)?;

@@ -11,7 +11,7 @@ use crate::credential::Reference;
 use crate::login::{Constants, fields_problem};
 
 /// Where a server listens that says nothing else.
-const DEFAULT_PORT: u16 = 5432;
+pub(crate) const DEFAULT_PORT: u16 = 5432;
 
 /// The longest name of a role (NAMEDATALEN - 1 in a server as it is distributed).
 const LONGEST_NAME: usize = 63;
@@ -119,7 +119,7 @@ pub(super) fn lint(settings: &Value, context: &KindContext<'_>) -> Vec<KindProbl
     problems.extend(reference_problem("/admin", &settings.admin.to_string(), context));
     problems.extend(of_mode(&settings));
     problems.extend(of_names(&settings));
-    problems.extend(authorities_problem(settings.ca.as_ref(), ", such as the one of your RDS region,"));
+    problems.extend(ca_problem(settings.ca.as_ref()));
     let changing = settings.mode != Mode::OneUser;
     problems.extend(context.secret.and_then(|secret| fields_problem(&secret, changing, FIELDS)));
     problems
@@ -181,15 +181,21 @@ fn of_names(settings: &PostgresSettings) -> Vec<KindProblem> {
             KindProblem::error("name", pointer(at), message, "write the name as `\\du` and `\\l` show it")
         })
         .collect();
-    let hosts = std::iter::once(("/host", settings.host.as_str()));
-    for (at, _) in hosts
-        .chain(settings.standbys.iter().map(|host| ("/standbys", host.as_str())))
-        .filter(|(_, host)| is_no_host(host))
-    {
-        let help = "write a name such as `db.internal`; a socket's folder is no host here";
-        problems.push(KindProblem::error("host", at, "this is not a server's name", help));
-    }
+    let standbys = settings.standbys.iter().map(|host| ("/standbys", host.as_str()));
+    let hosts = std::iter::once(("/host", settings.host.as_str())).chain(standbys);
+    problems.extend(hosts.filter_map(|(at, host)| host_problem(at, host)));
     problems
+}
+
+/// What is wrong with the name of a server.
+pub(crate) fn host_problem(pointer: &str, host: &str) -> Option<KindProblem> {
+    let help = "write a name such as `db.internal`; a socket's folder is no host here";
+    is_no_host(host).then(|| KindProblem::error("host", pointer, "this is not a server's name", help))
+}
+
+/// What is wrong with authorities.
+pub(crate) fn ca_problem(ca: Option<&String>) -> Option<KindProblem> {
+    authorities_problem(ca, ", such as the one of your RDS region,")
 }
 
 #[cfg(test)]

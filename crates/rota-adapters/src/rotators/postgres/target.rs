@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::fence::Mark;
 use super::roles::standing;
-use super::server::Server;
+use super::server::{EXAMPLE, Server, ident};
 use super::sessions;
 use super::settings::{self, PostgresSettings};
 use crate::http::Trust;
@@ -44,7 +44,7 @@ impl<'a> Target<'a> {
             context,
             server: Server::primary(settings, trust),
             standbys: Server::standbys(settings, trust),
-            admin: Login::of_admin(admin, "postgresql://user:password@host/database")?,
+            admin: Login::of_admin(admin, EXAMPLE)?,
             old: context.old.as_ref().map(Login::of).transpose()?,
             new: context.new.as_ref().map(Login::of).transpose()?,
             fenced: settings::fenced(settings),
@@ -79,6 +79,33 @@ impl<'a> Target<'a> {
 
     pub(super) async fn standing(&self, admin: &mut PgConnection, login: &Login) -> Result<Standing, Fault> {
         standing(admin, &self.server, &self.settings.database, login).await
+    }
+
+    /// The published login has to work before it is replaced. An emergency goes on without.
+    ///
+    /// # Errors
+    /// [`Fault::Invalid`] with what to change.
+    pub(super) async fn must_be_accepted(
+        &self,
+        admin: &mut PgConnection,
+        login: &Login,
+    ) -> Result<(), Fault> {
+        if self.context.emergency {
+            return Ok(());
+        }
+        let user = &login.username;
+        match self.standing(admin, login).await? {
+            Standing::Live { ours: true } => Ok(()),
+            Standing::Disabled { ours: true } => Err(Fault::invalid(format!(
+                "`{user}`, which is published, is NOLOGIN; run `ALTER ROLE {} LOGIN`, or publish a login that works",
+                ident(user)
+            ))),
+            Standing::Gone | Standing::Live { ours: false } | Standing::Disabled { ours: false } => {
+                Err(Fault::invalid(format!(
+                    "the server refuses the published password of `{user}`; publish the one that it accepts"
+                )))
+            }
+        }
     }
 
     /// This effect, as the fence tells it.
@@ -144,7 +171,7 @@ impl<'a> Target<'a> {
         let mut admin = self.connect().await?;
         Ok(match self.sessions(&mut admin, role, opened_before).await? {
             0 => Idleness::Idle,
-            sessions => Idleness::Busy { detail: format!("`{role}` has {sessions} sessions") },
+            sessions => Idleness::Busy { detail: format!("`{role}` has {}", sessions::told(sessions)) },
         })
     }
 }

@@ -11,8 +11,9 @@ use super::fence::Change;
 use super::privileges;
 use super::roles::{must_be_changeable, role};
 use super::server::ident;
+use super::sessions;
 use super::target::{Target, foreign, verifier};
-use crate::rotators::turns::{Look, Standing, idle_of, look};
+use crate::rotators::turns::{Look, idle_of, look};
 
 /// # Errors
 /// [`Fault::Invalid`] and [`Fault::Denied`] with what to change.
@@ -25,37 +26,35 @@ pub(super) async fn preflight(target: &Target<'_>, admin: &mut PgConnection) -> 
             must_act_as(admin, user, owner, &target.settings.database).await?;
         }
     }
-    if let Some(old) = &target.old
-        && target.standing(admin, old).await? != (Standing::Live { ours: true })
-        && !target.context.emergency
-    {
-        return Err(Fault::invalid(format!(
-            "the server refuses the published password of `{}`; publish the one that it accepts",
-            old.username
-        )));
+    if let Some(old) = &target.old {
+        target.must_be_accepted(admin, old).await?;
     }
     if target.context.emergency {
         return Ok(());
     }
-    must_be_idle(target, admin, &idle).await.map_err(Fault::invalid)
+    is_in_use(target, admin, &idle).await?.map_or(Ok(()), |why| Err(Fault::invalid(why)))
 }
 
-/// Says why `user` is not idle.
-async fn must_be_idle(target: &Target<'_>, admin: &mut PgConnection, user: &str) -> Result<(), String> {
-    let unknown = |fault: Fault| fault.to_string();
-    if role(admin, user).await.map_err(unknown)?.is_some_and(|role| role.can_login) {
-        return Err(format!(
+/// Says why `user` is not idle; `None` where it is.
+async fn is_in_use(
+    target: &Target<'_>,
+    admin: &mut PgConnection,
+    user: &str,
+) -> Result<Option<String>, Fault> {
+    if role(admin, user).await?.is_some_and(|role| role.can_login) {
+        return Ok(Some(format!(
             "`{user}` should be idle and can log in; see who uses it, then run \
              `ALTER ROLE {} NOLOGIN PASSWORD NULL`",
             ident(user)
-        ));
+        )));
     }
-    match target.sessions(admin, user, None).await.map_err(unknown)? {
-        0 => Ok(()),
+    Ok(match target.sessions(admin, user, None).await? {
+        0 => None,
         sessions => {
-            Err(format!("`{user}` should be idle and has {sessions} sessions; see who uses it and end them"))
+            let told = sessions::told(sessions);
+            Some(format!("`{user}` should be idle and has {told}; see who uses it and end what is open"))
         }
-    }
+    })
 }
 
 /// What one of the two creates the other may use only where both create as one role.
@@ -109,10 +108,7 @@ pub(super) async fn observe(
     let standing = target.standing(admin, login).await?;
     match look(effect, standing, user, emergency) {
         Look::Is(observed) => Ok(observed),
-        Look::AbsentIfIdle => match must_be_idle(target, admin, user).await {
-            Ok(()) => Ok(Observed::Absent),
-            Err(detail) => foreign(detail),
-        },
+        Look::AbsentIfIdle => is_in_use(target, admin, user).await?.map_or(Ok(Observed::Absent), foreign),
         Look::AppliedIfNoSessions => {
             let sessions = target.sessions(admin, user, None).await?;
             Ok(if sessions == 0 { Observed::Applied } else { Observed::Absent })

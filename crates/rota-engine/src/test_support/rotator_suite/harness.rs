@@ -224,6 +224,14 @@ impl Harness {
         }
     }
 
+    /// What the newest rotation's step waits for, where it waits.
+    pub fn waits_for(&self) -> Option<String> {
+        match self.state() {
+            Some(State::Running { attempt, .. }) => attempt.waiting,
+            _ => None,
+        }
+    }
+
     /// Orders a rotation and works until it ends.
     pub async fn rotate(&self) -> Outcome {
         self.order(OrderKind::Rotate);
@@ -246,13 +254,14 @@ impl Harness {
     /// Works until `done`, one process after the other where they crash.
     ///
     /// # Panics
-    /// Where the rotation is held and that is not what is waited for, or nothing moves.
+    /// Where the rotation is held without an order and that is not what is waited for, or
+    /// nothing moves.
     pub async fn work_until(&self, done: impl Fn(&Self) -> bool) {
         for _ in 0..MOST_LOOKS {
             if done(self) {
                 return;
             }
-            if let Some(reason) = self.held() {
+            if let Some(reason) = self.held().filter(|_| !self.is_ordered()) {
                 let calls = self.take_calls();
                 panic!(
                     "the rotation is held: {reason}; the last calls: {:?}",

@@ -72,6 +72,7 @@ macro_rules! rotator_suite {
             a_rollback_may_be_disturbed_at_every_call
             an_older_value_that_leaked_is_refused_whatever_the_step
             a_newer_value_that_leaked_is_refused_whatever_the_step
+            where_both_leaked_a_third_value_takes_over_whatever_the_step
             an_effect_that_lands_late_changes_nothing
             somebody_elses_value_is_never_overwritten
         }

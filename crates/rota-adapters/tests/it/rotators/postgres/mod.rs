@@ -1,4 +1,8 @@
 //! Database users on a real server.
 
+mod grants;
+mod secrecy;
 mod server;
+mod sessions;
 mod suite;
+mod trouble;
