@@ -14,9 +14,17 @@ lacking_rights AS (
     SELECT classid, objid, objsubid, keyword, privilege, passed_on FROM usable, pair
      WHERE CASE WHEN grantee = 0 THEN true ELSE pg_has_role(idle, grantee, 'USAGE') END
 ),
+kinds (kind, word, letter) AS (
+    VALUES ('r'::"char", 'tables', 'r'::"char"), ('S', 'sequences', 's'), ('f', 'routines', 'f'), ('T', 'types', 'T'), ('n', 'schemas', 'n')
+),
+-- Where a role says nothing for all schemas, the server's defaults stand.
 own_defaults AS (
     SELECT d.role, d.namespace, d.kind, nullif(d.grantee, d.role) AS grantee, d.privilege, d.grantable
       FROM defaults d, pair WHERE d.role IN (live, idle)
+    UNION ALL
+    SELECT idle, 0::oid, k.kind, nullif(a.grantee, idle), a.privilege_type, a.is_grantable
+      FROM pair CROSS JOIN kinds k CROSS JOIN LATERAL aclexplode(acldefault(k.letter, idle)) a
+     WHERE NOT EXISTS (SELECT FROM defaults d WHERE d.role = idle AND d.kind = k.kind AND d.namespace = 0)
 ),
 settings AS (
     SELECT s.setrole, s.setdatabase, c.config FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) c (config)
@@ -41,8 +49,10 @@ SELECT 'the setting ' || config || coalesce(' in database ' || (SELECT datname F
   FROM (SELECT setdatabase, config FROM settings, pair WHERE setrole = live
         EXCEPT SELECT setdatabase, config FROM settings, pair WHERE setrole = idle) s
 UNION ALL
-SELECT 'a default privilege ' || privilege || ' on objects of kind ' || kind::text
-       || coalesce(' in schema ' || (SELECT nspname FROM pg_namespace WHERE oid = namespace), '')
+SELECT 'the default privilege ' || privilege || ' on ' || (SELECT word FROM kinds k WHERE k.kind = d.kind)
+       || coalesce(' in schema ' || (SELECT nspname FROM pg_namespace WHERE oid = namespace), '') || ' to '
+       || CASE WHEN grantee IS NULL THEN 'itself' WHEN grantee = 0 THEN 'PUBLIC' ELSE (SELECT rolname FROM pg_roles WHERE oid = grantee) END
+       || CASE WHEN grantable THEN ' WITH GRANT OPTION' ELSE '' END
   FROM (SELECT namespace, kind, grantee, privilege, grantable FROM own_defaults, pair WHERE role = live
         EXCEPT SELECT namespace, kind, grantee, privilege, grantable FROM own_defaults, pair WHERE role = idle) d
 UNION ALL

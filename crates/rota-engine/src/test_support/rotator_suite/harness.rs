@@ -247,6 +247,12 @@ impl Harness {
         self.outcome().expect("the rotation has ended")
     }
 
+    fn answers(&self) -> Vec<(OrderKind, Option<String>)> {
+        self.scenario.journal.look(|tables| {
+            tables.orders.values().map(|row| (row.order.kind.clone(), row.answer.clone())).collect()
+        })
+    }
+
     fn is_ordered(&self) -> bool {
         self.scenario.journal.look(|tables| tables.orders.values().any(|row| row.answer.is_none()))
     }
@@ -264,8 +270,9 @@ impl Harness {
             if let Some(reason) = self.held().filter(|_| !self.is_ordered()) {
                 let calls = self.take_calls();
                 panic!(
-                    "the rotation is held: {reason}; the last calls: {:?}",
-                    calls.iter().rev().take(6).collect::<Vec<_>>()
+                    "the rotation is held: {reason}; the last calls: {:?}; the orders: {:?}",
+                    calls.iter().rev().take(6).collect::<Vec<_>>(),
+                    self.answers()
                 );
             }
             self.one_process(&done).await;
