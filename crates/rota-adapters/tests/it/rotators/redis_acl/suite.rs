@@ -7,13 +7,6 @@ mod two_passwords {
     use crate::rotators::redis_acl::server::Cache;
 
     rota_engine::rotator_suite!(Arc::new(Cache::with_a_replica().await));
-
-    #[tokio::test]
-    async fn where_both_leaked_a_third_value_takes_over_whatever_the_step() {
-        use rota_engine::test_support::rotator_suite;
-        let subject = Arc::new(Cache::one_user().await);
-        rotator_suite::where_both_leaked_a_third_value_takes_over_whatever_the_step(subject).await;
-    }
 }
 
 mod two_users {
@@ -22,13 +15,6 @@ mod two_users {
     use crate::rotators::redis_acl::server::Cache;
 
     rota_engine::rotator_suite!(Arc::new(Cache::two_users().await));
-
-    #[tokio::test]
-    async fn where_both_leaked_a_third_value_takes_over_whatever_the_step() {
-        use rota_engine::test_support::rotator_suite;
-        let subject = Arc::new(Cache::two_users().await);
-        rotator_suite::where_both_leaked_a_third_value_takes_over_whatever_the_step(subject).await;
-    }
 }
 
 /// The server's only password, with which Rota itself logs in.
