@@ -25,12 +25,12 @@ const DUE: usize = 10;
 const LEASE: SignedDuration = SignedDuration::from_secs(120);
 
 /// Gives every secret a rotation that ended: `{}` stands for nothing that is read again.
-const PAST: &str = "INSERT INTO rota.rotations (id, secret, phase, urgent, rotation, policy, consumers, incarnation, \
+const PAST: &str = "INSERT INTO rota.rotations (id, secret, phase, urgent, rotation, policy, incarnation, \
         epoch, last_effect, wake_at, opened_at, ended_at) \
     SELECT n.id, n.secret, 'completed', false, \
         jsonb_build_object('id', n.id::text, 'secret', n.secret, 'shape', jsonb_build_object('source', 'generated'), \
             'facts', repeat('step done ', 100)), \
-        jsonb_build_object('secret', repeat('policy ', 100)), '{}', 1, nextval('rota.epochs'), 20, \
+        jsonb_build_object('secret', repeat('policy ', 100)), 1, nextval('rota.epochs'), 20, \
         clock_timestamp() - interval '40 days', clock_timestamp() - interval '41 days', \
         clock_timestamp() - interval '40 days' \
     FROM (SELECT gen_random_uuid() AS id, s.id AS secret FROM rota.secrets s) n";

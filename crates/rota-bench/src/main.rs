@@ -140,15 +140,24 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         statements: None,
     };
     if wanted(Part::Daemon) {
+        progress("the daemon: starts, memory, reading a policy");
         report.figures.extend(daemon::measure(&server, &sizes).await.context("the daemon")?);
     }
     if wanted(Part::Claims) {
+        progress("claims");
         report.figures.extend(claims::measure(&server, &sizes).await.context("claims")?);
     }
     if wanted(Part::Pipeline) {
+        progress("the pipeline and pgbench, in turns; some minutes");
         let (figures, trace) = pipeline::measure(&server, &sizes).await.context("the pipeline")?;
         report.figures.extend(figures);
         report.statements = Some(trace.summary());
     }
     Ok(report)
+}
+
+/// For people who wait; programs read what is printed in the end.
+#[expect(clippy::print_stderr, reason = "standard output is the report's")]
+pub(crate) fn progress(text: &str) {
+    eprintln!("rota-bench: {text}");
 }

@@ -26,12 +26,13 @@ use crate::report::{Budget, Figure};
 use crate::server::{Server, daemon};
 use crate::time::Stopwatch;
 use crate::trace::Trace;
-use crate::{Sizes, secrets};
+use crate::{Sizes, progress, secrets};
 
-/// As the daemon's defaults: `daemon.workers`, `database.max_connections`.
+/// As the daemon's defaults: `daemon.workers`, `database.max_connections`. The daemon has
+/// as many loops for rollouts as it has workers.
 const WORKERS: usize = 8;
 const CONNECTIONS: u32 = 10;
-const ROLLOUT_LOOPS: usize = 2;
+const ROLLOUT_LOOPS: usize = WORKERS;
 
 /// How many due secrets one look opens, as the daemon does.
 const OPEN_AT_ONCE: u32 = 50;
@@ -53,7 +54,8 @@ pub(crate) async fn measure(server: &Server, sizes: &Sizes) -> Result<(Vec<Figur
     let policy = secrets::policy(sizes.pipeline_secrets)?;
     let (trace, load) = count(server, &policy, sizes).await?;
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..sizes.rounds {
+    for round in 1..=sizes.rounds {
+        progress(&format!("round {round} of {}", sizes.rounds));
         let rota = rate(server, &policy, sizes).await?;
         let pgbench = load.run(server, CONNECTIONS, sizes.window_seconds).await?;
         ours.push(rota);
@@ -85,6 +87,9 @@ async fn count(server: &Server, policy: &Policy, sizes: &Sizes) -> Result<(Trace
 }
 
 /// Rotations that ended within the window, a second.
+///
+/// Rotations opened together end together: the window is at least as long as as many as
+/// are in flight need to end, or it could fall between two such waves.
 async fn rate(server: &Server, policy: &Policy, sizes: &Sizes) -> Result<f64> {
     let database = server.migrated().await?;
     let run = Run::prepare(&database, policy).await?;
@@ -92,9 +97,12 @@ async fn rate(server: &Server, policy: &Policy, sizes: &Sizes) -> Result<f64> {
     let running = run.start(&database, secrets, sizes.in_flight).await?;
     // From here on rotations in every step of their way are in flight.
     running.until_ended(sizes.in_flight).await?;
+    // A server in use has had its autovacuum; pgbench's tables have it as well.
+    database.execute("VACUUM (ANALYZE)").await?;
     let watch = Stopwatch::start();
     let before = running.ended();
     tokio::time::sleep(Duration::from_secs(sizes.window_seconds.into())).await;
+    running.until_ended(before + sizes.in_flight).await?;
     let ended = running.ended() - before;
     let seconds = watch.elapsed().as_secs_f64();
     ensure!(running.opened() < secrets, "the window was longer than the policy; raise its size");

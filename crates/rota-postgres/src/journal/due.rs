@@ -197,10 +197,9 @@ async fn supersede(tx: &mut PgConnection, id: RotationId) -> Result<(), Fault> {
 
 async fn insert(tx: &mut PgConnection, new: &NewRotation) -> Result<bool, Fault> {
     let columns = StateColumns::of(&new.rotation)?;
-    let consumers: Vec<&str> = new.policy.consumers.keys().map(|id| id.as_str()).collect();
-    let sql = "INSERT INTO rota.rotations (id, secret, phase, step, urgent, rotation, policy, consumers, incarnation, \
+    let sql = "INSERT INTO rota.rotations (id, secret, phase, step, urgent, rotation, policy, incarnation, \
             epoch, last_effect, wake_at, opened_at) \
-        SELECT $1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, i.number, nextval('rota.epochs'), \
+        SELECT $1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, i.number, nextval('rota.epochs'), \
             (SELECT coalesce(max(r.last_effect), 0) FROM rota.rotations r WHERE r.secret = $2), now.at, now.at \
         FROM rota.current_incarnation i CROSS JOIN (SELECT clock_timestamp() AS at) now \
         ON CONFLICT DO NOTHING";
@@ -211,8 +210,7 @@ async fn insert(tx: &mut PgConnection, new: &NewRotation) -> Result<bool, Fault>
         .bind(columns.step)
         .bind(columns.urgent)
         .bind(columns.rotation)
-        .bind(to_json(&new.policy)?)
-        .bind(consumers);
+        .bind(to_json(&new.policy)?);
     let done = query.execute(tx).await.doing(OPENING)?;
     Ok(done.rows_affected() == 1)
 }

@@ -50,9 +50,6 @@ pub(crate) fn call_limit(lease: SignedDuration) -> SignedDuration {
 /// How many rotations one look for due ones opens.
 const OPEN_AT_ONCE: u32 = 50;
 
-/// Loops for rollouts: one look at one consumer each.
-const ROLLOUT_LOOPS: usize = 2;
-
 /// How often the status page's document is read.
 const STATUS_EVERY: SignedDuration = SignedDuration::from_secs(2);
 
@@ -125,8 +122,6 @@ async fn work(
     crew.keep(&mut tasks, "remind", Crew::remind);
     for _ in 0..settings.daemon.workers.get() {
         crew.keep(&mut tasks, "drive", Crew::drive);
-    }
-    for _ in 0..ROLLOUT_LOOPS {
         crew.keep(&mut tasks, "rollouts", Crew::roll_out);
     }
     for channel in Channel::configured(configuration) {
