@@ -74,6 +74,30 @@ impl Clock for RealClock {
     }
 }
 
+/// An engine's clock. Where time is simulated, a pause passes at once, and for everybody;
+/// the limit of a call stays real, as the call itself is.
+struct EngineClock {
+    real: RealClock,
+    consumers: Arc<Consumers>,
+    time: Arc<Time>,
+    call_limit: SignedDuration,
+}
+
+#[async_trait]
+impl Clock for EngineClock {
+    fn elapsed(&self) -> SignedDuration {
+        self.real.elapsed() + self.time.ahead()
+    }
+
+    async fn sleep(&self, duration: SignedDuration) {
+        if self.time.is_simulated() && duration != self.call_limit {
+            self.consumers.pass(duration).await;
+        } else {
+            self.real.sleep(duration).await;
+        }
+    }
+}
+
 pub(crate) struct SystemRandom;
 
 impl RandomSource for SystemRandom {
@@ -209,13 +233,15 @@ impl World {
 
     /// A process that sees the journal as `journal` shows it.
     pub(crate) fn engine_on(&self, journal: Arc<dyn Journal>, holder: &str) -> Engine {
-        Engine::new(
-            journal,
-            Arc::clone(&self.adapters),
-            Arc::new(RealClock::new()),
-            Arc::new(Mutex::new(SystemRandom)),
-            EngineSettings::new(holder.to_owned()),
-        )
+        let settings = EngineSettings::new(holder.to_owned());
+        let clock = EngineClock {
+            real: RealClock::new(),
+            consumers: Arc::clone(&self.consumers),
+            time: Arc::clone(&self.time),
+            call_limit: settings.call_limit,
+        };
+        let random = Arc::new(Mutex::new(SystemRandom));
+        Engine::new(journal, Arc::clone(&self.adapters), Arc::new(clock), random, settings)
     }
 
     /// Accepts a policy file; `{folder}` in it is this test's folder.

@@ -40,6 +40,11 @@ impl Time {
         self.simulated.is_some()
     }
 
+    /// How far it is ahead of real time.
+    pub(crate) fn ahead(&self) -> SignedDuration {
+        *self.ahead.lock().unwrap()
+    }
+
     /// Lets `by` pass on the clock of fakes and consumers; the database's follows with
     /// [`Time::settle`], so that nothing is decided in between.
     pub(crate) fn run_ahead(&self, by: SignedDuration) {
@@ -47,11 +52,12 @@ impl Time {
         *self.ahead.lock().unwrap() += by;
     }
 
-    /// Makes the database's clock show what the others show.
+    /// Makes the database's clock show what the others show. It never goes back, whatever
+    /// order two of these come in.
     pub(crate) async fn settle(&self) {
         let Some(pool) = &self.simulated else { return };
-        let ahead = i64::try_from(self.ahead.lock().unwrap().as_micros()).unwrap();
-        let sql = "UPDATE public.simulated_time SET ahead = $1 * interval '1 microsecond'";
+        let ahead = i64::try_from(self.ahead().as_micros()).unwrap();
+        let sql = "UPDATE public.simulated_time SET ahead = greatest(ahead, $1 * interval '1 microsecond')";
         sqlx::query(sql).bind(ahead).execute(pool).await.unwrap();
     }
 
