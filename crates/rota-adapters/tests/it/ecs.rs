@@ -16,7 +16,7 @@ use rota_core::id::{ConsumerId, RotationId, SecretId};
 use rota_core::policy::model::{Hook, HookPoint, RolloutPolicy};
 use rota_engine::ports::{HookContext, HookRunner, HookStatus, Pin, Rollout, RolloutContext, RolloutStatus};
 use rota_engine::test_support::rollout_suite::RolloutUnderTest;
-use rota_fakes::ecs::{EcsFake, Event, Reader, ServiceSetup, Values};
+use rota_fakes::ecs::{EcsFake, Event, ServiceSetup, reader_from};
 use rota_fakes::http::{Effect, Fault as Scripted, Listen};
 use rota_fakes::secretsmanager::SecretsManagerFake;
 use serde_json::{Value, json};
@@ -38,14 +38,7 @@ impl Cloud {
     fn start(pinned: bool) -> Self {
         let store = Arc::new(SecretsManagerFake::start(REGION, Listen::default()).unwrap());
         store.create("app", "one").unwrap();
-        let read_from = Arc::clone(&store);
-        let reader: Reader = Arc::new(move |references| {
-            let resolve = |(name, from): &(String, String)| {
-                let value = read_from.resolve(from).ok_or_else(|| format!("cannot resolve {name}"))?;
-                Ok((name.clone(), value))
-            };
-            references.iter().map(resolve).collect::<Result<Values, String>>()
-        });
+        let reader = reader_from(Arc::clone(&store));
         let ecs = EcsFake::start(REGION, reader, Listen::default()).unwrap();
         let credentials = Credentials::new("AKIAROTA", "secret", None, None, "test");
         let config = SdkConfig::builder()

@@ -34,7 +34,7 @@ use crate::http::{Listen, Script, Serving};
 
 pub use model::{Status, Task, Values};
 pub use process::reader_of;
-pub use rollout::{Event, Reader};
+pub use rollout::{Event, Reader, reader_from};
 
 use model::Service;
 use rollout::Ecs;

@@ -1,7 +1,8 @@
 //! How a service's tasks are replaced, one event at a time.
 //!
 //! A new task starts before an old one is told to stop, so there is always one
-//! more than desired at most. Secrets are read between a task's creation and
+//! more than desired at most. A task that is gone is replaced from the newest
+//! deployment, also where that one is completed. Secrets are read between a task's creation and
 //! its start, in an event of its own.
 
 use std::sync::Arc;
@@ -11,9 +12,21 @@ use uuid::Uuid;
 
 use super::model::{Definition, Deployment, RolloutState, Service, Status, Task, Values};
 use crate::aws_json::ACCOUNT;
+use crate::secretsmanager::SecretsManagerFake;
 
 /// Resolves the references of a starting task; an error is a task that cannot start.
 pub type Reader = Arc<dyn Fn(&[(String, String)]) -> Result<Values, String> + Send + Sync>;
+
+/// Tasks read a strict Secrets Manager at their start, one request for each reference.
+pub fn reader_from(store: Arc<SecretsManagerFake>) -> Reader {
+    Arc::new(move |references| {
+        let resolve = |(name, from): &(String, String)| {
+            let value = store.resolve(from).ok_or_else(|| format!("cannot resolve {name}"))?;
+            Ok((name.clone(), value))
+        };
+        references.iter().map(resolve).collect()
+    })
+}
 
 /// Stopped tasks are shown for about an hour.
 const STOPPED_SHOWN_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -226,6 +239,9 @@ impl Ecs {
         let service = &mut self.services[index];
         let threshold = service.desired.div_ceil(2).clamp(BREAKER_LEAST, BREAKER_MOST);
         let Some(primary) = service.deployments.last_mut() else { return event };
+        if primary.state != RolloutState::InProgress {
+            return event;
+        }
         primary.failed_tasks += 1;
         primary.updated = now;
         if !service.breaker || usize::try_from(primary.failed_tasks).is_ok_and(|failed| failed < threshold) {
@@ -249,7 +265,7 @@ impl Ecs {
         primary: &Deployment,
         now: Timestamp,
     ) -> Option<Event> {
-        if primary.state != RolloutState::InProgress {
+        if primary.state == RolloutState::Failed {
             return None;
         }
         let desired = self.services[index].desired;
@@ -260,6 +276,9 @@ impl Ecs {
             let cluster = self.services[index].cluster.clone();
             let arn = self.new_task(&cluster, &primary.definition, group, &primary.id, now);
             return Some(Event::Created(arn));
+        }
+        if primary.state == RolloutState::Completed {
+            return None;
         }
         if let Some(arn) = old {
             let task = self.tasks.iter_mut().find(|task| task.arn == arn)?;

@@ -12,7 +12,7 @@ use aws_sdk_ecs::types::{ContainerDefinition, Deployment, DeploymentRolloutState
 use aws_sdk_ecs::{Client, Config};
 use jiff::SignedDuration;
 use rota_fakes::clock::FakeClock;
-use rota_fakes::ecs::{EcsFake, Event, Reader, ServiceSetup, Status, Values};
+use rota_fakes::ecs::{EcsFake, Event, ServiceSetup, Status, Values, reader_from};
 use rota_fakes::http::Listen;
 use rota_fakes::secretsmanager::SecretsManagerFake;
 use rota_fakes::wait;
@@ -51,14 +51,7 @@ impl Cloud {
     async fn start(setup: &ServiceSetup<'_>) -> Self {
         let store = Arc::new(SecretsManagerFake::start(REGION, Listen::default()).unwrap());
         store.create("app", "one").unwrap();
-        let read_from = Arc::clone(&store);
-        let reader: Reader = Arc::new(move |references| {
-            let resolve = |(name, from): &(String, String)| {
-                let value = read_from.resolve(from).ok_or_else(|| format!("cannot resolve {name}"))?;
-                Ok((name.clone(), value))
-            };
-            references.iter().map(resolve).collect::<Result<Values, String>>()
-        });
+        let reader = reader_from(Arc::clone(&store));
         let ecs = EcsFake::start(REGION, reader, Listen::default()).unwrap();
         let client = client_of(&ecs.url());
         let cloud = Self { ecs, store, client };
@@ -378,4 +371,20 @@ async fn fakes_of_one_world_go_by_one_clock() {
     ecs.create_service(&BACKEND).unwrap();
     let task = ecs.tasks("backend")[0].created;
     assert_eq!((task, created), (clock.now(), Some(clock.now().as_second() as f64)));
+}
+
+#[tokio::test]
+async fn a_task_that_is_gone_is_replaced_from_the_newest_deployment() {
+    let cloud = Cloud::start(&BACKEND).await;
+    assert_eq!(cloud.ecs.step("backend"), None);
+    let before = cloud.ecs.tasks("backend");
+    cloud.ecs.call("StopTask", json!({"cluster": "prod", "task": before[1].arn})).unwrap();
+    let events = cloud.ecs.settle("backend");
+    assert!(matches!(
+        events.as_slice(),
+        [Event::Stopped(gone), Event::Created(_), Event::Read(_), Event::Started(_)] if *gone == before[1].arn
+    ));
+    let after = cloud.ecs.tasks("backend");
+    assert_eq!(after.len(), 3);
+    assert!(after.iter().all(|task| task.started_by == before[0].started_by && task.arn != before[1].arn));
 }

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use rota_adapters::catalog::{self, Catalog};
+use rota_adapters::environment::AdapterEnvironment;
+use rota_adapters::rollouts::ecs;
 use rota_core::fault::Fault;
 use rota_core::policy::kinds::{KindSpec, Kinds, Port};
 use rota_core::policy::model::{CheckPolicy, Hook, Policy, RolloutPolicy, SecretPolicy, StorePolicy};
@@ -20,7 +22,7 @@ use rota_engine::ports::{
 use rota_fakes::consumer::{Fleet, KeyReader};
 use serde_json::{Value, json};
 
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, Serving};
 use crate::time::Time;
 
 /// Restarts the consumer's fleet one by one.
@@ -75,9 +77,17 @@ impl Consumers {
 
     /// Three instances of each consumer share what `read` gives, from now on.
     pub(crate) fn run(&self, consumers: &[&str], token_ttl: SignedDuration, read: KeyReader) -> Arc<Fleet> {
-        let mesh = Arc::new(Mesh::start(consumers, 3, token_ttl, read, &self.time.clock).unwrap());
+        self.use_from_now_on(Mesh::start(consumers, 3, token_ttl, read, &self.time.clock).unwrap())
+    }
+
+    /// Uses what `serving` says to serve, from now on.
+    pub(crate) fn run_elsewhere(&self, token_ttl: SignedDuration, serving: Serving) -> Arc<Fleet> {
+        self.use_from_now_on(Mesh::of(serving, token_ttl, &self.time.clock).unwrap())
+    }
+
+    fn use_from_now_on(&self, mesh: Mesh) -> Arc<Fleet> {
         let fleet = Arc::clone(&mesh.fleet);
-        self.meshes.lock().unwrap().push(mesh);
+        self.meshes.lock().unwrap().push(Arc::new(mesh));
         fleet
     }
 
@@ -97,7 +107,7 @@ impl Consumers {
                 let mut oldest = self.oldest_token.lock().unwrap();
                 *oldest = age.max(*oldest);
             }
-            mesh.fleet.drive();
+            mesh.drive();
         }
     }
 
@@ -147,12 +157,14 @@ impl Consumers {
 /// The catalogue with the tests' consumers.
 pub(crate) struct WithConsumers {
     catalog: Catalog,
+    /// Amazon ECS has an address of its own.
+    ecs: AdapterEnvironment,
     consumers: Arc<Consumers>,
 }
 
 impl WithConsumers {
-    pub(crate) fn new(catalog: Catalog, consumers: Arc<Consumers>) -> Self {
-        Self { catalog, consumers }
+    pub(crate) fn new(catalog: Catalog, ecs: AdapterEnvironment, consumers: Arc<Consumers>) -> Self {
+        Self { catalog, ecs, consumers }
     }
 }
 
@@ -176,6 +188,7 @@ impl Adapters for WithConsumers {
     fn rollout(&self, policy: &RolloutPolicy) -> Result<Arc<dyn Rollout>, Fault> {
         match policy.kind.as_str() {
             FLEET => Ok(Arc::new(Restart(Arc::clone(&self.consumers)))),
+            ecs::NAME => (ecs::KIND.build)(policy, &self.ecs),
             _ => self.catalog.rollout(policy),
         }
     }

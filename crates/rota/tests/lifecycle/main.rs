@@ -14,6 +14,7 @@ mod examples;
 mod interrupted;
 mod lives;
 mod operator;
+mod pinned;
 mod postgres;
 mod runbooks;
 mod signing;

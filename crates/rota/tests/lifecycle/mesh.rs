@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::SignedDuration;
 use rota_fakes::clock::FakeClock;
 use rota_fakes::consumer::{Fleet, KeyReader};
@@ -13,6 +13,9 @@ use rota_fakes::http::Listen;
 /// How long one instance takes to be replaced: what a cut lasts is measured by it.
 const REPLACED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
+/// Those that serve now, by id, each with the keys that it read at its start.
+pub(crate) type Serving = Arc<dyn Fn() -> Vec<(String, Vec<String>)> + Send + Sync>;
+
 /// Who shares one secret.
 pub(crate) struct Mesh {
     pub(crate) fleet: Arc<Fleet>,
@@ -20,6 +23,7 @@ pub(crate) struct Mesh {
     read: KeyReader,
     running: Mutex<Vec<Running>>,
     started: AtomicU64,
+    elsewhere: Option<Serving>,
 }
 
 #[derive(Clone)]
@@ -38,15 +42,34 @@ impl Mesh {
         read: KeyReader,
         clock: &FakeClock,
     ) -> Result<Self> {
-        let listen = Listen { clock: clock.clone(), ..Listen::default() };
-        let fleet = Arc::new(Fleet::start(0, token_ttl, Arc::clone(&read), listen)?);
-        let mesh = Self { fleet, token_ttl, read, running: Mutex::default(), started: AtomicU64::new(0) };
+        let mesh = Self::empty(token_ttl, read, clock)?;
         for consumer in consumers {
             for _ in 0..each {
                 mesh.add(consumer)?;
             }
         }
         Ok(mesh)
+    }
+
+    /// Instances that somebody else starts and stops; `serving` is asked before each use.
+    pub(crate) fn of(serving: Serving, token_ttl: SignedDuration, clock: &FakeClock) -> Result<Self> {
+        let read: KeyReader = Arc::new(|| bail!("these instances are started elsewhere"));
+        Ok(Self { elsewhere: Some(serving), ..Self::empty(token_ttl, read, clock)? })
+    }
+
+    fn empty(token_ttl: SignedDuration, read: KeyReader, clock: &FakeClock) -> Result<Self> {
+        let listen = Listen { clock: clock.clone(), ..Listen::default() };
+        let fleet = Arc::new(Fleet::start(0, token_ttl, Arc::clone(&read), listen)?);
+        let (running, started) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { fleet, token_ttl, read, running, started, elsewhere: None })
+    }
+
+    /// Every instance signs, every instance verifies.
+    pub(crate) fn drive(&self) {
+        if let Some(serving) = &self.elsewhere {
+            self.fleet.follow(serving());
+        }
+        self.fleet.drive();
     }
 
     fn add(&self, consumer: &str) -> Result<()> {
@@ -79,12 +102,12 @@ impl Mesh {
         };
         for id in old {
             self.add(consumer)?;
-            self.fleet.drive();
+            self.drive();
             pass(REPLACED_WITHIN).await;
-            self.fleet.drive();
+            self.drive();
             self.running.lock().unwrap().retain(|instance| instance.id != id);
             self.show();
-            self.fleet.drive();
+            self.drive();
         }
         Ok(())
     }

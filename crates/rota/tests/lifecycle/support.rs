@@ -25,6 +25,7 @@ use rota_core::policy::{self, model::Policy};
 use rota_core::value::SecretValue;
 use rota_engine::ports::{Adapters, Clock, Journal};
 use rota_engine::{Engine, EngineSettings};
+use rota_fakes::ecs::{EcsFake, reader_from};
 use rota_fakes::http::Listen;
 use rota_fakes::postgres::{TestDatabase, shared};
 use rota_fakes::secretsmanager::SecretsManagerFake;
@@ -115,6 +116,8 @@ pub(crate) struct World {
     pub(crate) operator: sqlx::PgPool,
     /// A strict Secrets Manager; stores of its kind in the policy use it.
     pub(crate) aws: Arc<SecretsManagerFake>,
+    /// Its tasks read `aws` at their start.
+    pub(crate) ecs: Arc<EcsFake>,
     pub(crate) vault: Arc<VaultFake>,
     /// In its place where the test asked for it.
     pub(crate) emulator: Option<Arc<Emulator>>,
@@ -211,12 +214,17 @@ impl World {
         let emulator = emulated.then(|| Arc::new(Emulator::start(time.clock.clone())));
         let endpoint = emulator.as_ref().map_or_else(|| aws.url(), |emulator| emulator.url());
         let vault = VaultFake::start(listen()).unwrap();
-        let catalog = Catalog::new(environment(folder.path(), aws_at(&endpoint).await, &vault));
+        let aws = Arc::new(aws);
+        let ecs = EcsFake::start(REGION, reader_from(Arc::clone(&aws)), listen()).unwrap();
+        let environment = environment(folder.path(), aws_at(&endpoint).await, &vault);
+        let at_ecs = AdapterEnvironment { aws: aws_at(&ecs.url()).await, ..environment.clone() };
+        let catalog = Catalog::new(environment);
         let consumers = Arc::new(Consumers::new(Arc::clone(&time)));
         Self {
             journal: Arc::new(PgJournal::new(pool)),
-            adapters: Arc::new(WithConsumers::new(catalog, Arc::clone(&consumers))),
-            aws: Arc::new(aws),
+            adapters: Arc::new(WithConsumers::new(catalog, at_ecs, Arc::clone(&consumers))),
+            aws,
+            ecs: Arc::new(ecs),
             vault: Arc::new(vault),
             emulator,
             time,
@@ -334,16 +342,22 @@ impl World {
     }
 
     /// Works like [`World::work_until_ended`], and is killed again and again on the way:
-    /// each process holds its lease when it ends, and lives longer by `life` than the one before.
+    /// each process holds its lease when it ends, and lives longer by a fifth than the one
+    /// before; the first for `life`.
     #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
-    pub(crate) async fn work_and_die_until_ended(&self, secret: &str, phase: &str, life: Duration) -> u32 {
+    pub(crate) async fn work_and_die_until_ended(
+        &self,
+        secret: &str,
+        phase: &str,
+        mut life: Duration,
+    ) -> u32 {
         let started = Instant::now();
         let mut deaths = 0;
         while self.ended(secret, phase).await == 0 {
-            let life = life * (1 + deaths);
             let work = self.work_until(secret, || async { self.ended(secret, phase).await > 0 });
             if tokio::time::timeout(life, work).await.is_err() {
                 deaths += 1;
+                life = life.mul_f64(1.2);
             }
             assert!(started.elapsed() < LIMIT * 3, "{secret} does not move: {}", self.state(secret).await);
             // The lease of a process that died lapses by itself, only later.
