@@ -1,10 +1,10 @@
 //! The services that read the secrets: instances that read them only at their start and
-//! are restarted one by one, a check that a test turns red, and a provider's proof.
+//! are restarted one by one, clients of a provider, a check that a test turns red, and a provider's proof.
 //!
 //! Everything else is the catalogue's.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -53,10 +53,23 @@ pub(crate) fn kinds() -> Kinds {
     Kinds::new(specs).unwrap()
 }
 
+/// Gives the key that an instance shows to its provider.
+pub(crate) type ReadKey = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Instances of one consumer that show the provider the key that each read at its start.
+struct Clients {
+    consumer: String,
+    read: ReadKey,
+    keys: Mutex<Vec<String>>,
+}
+
 /// What runs in one test's world.
 pub(crate) struct Consumers {
     time: Arc<Time>,
     meshes: Mutex<Vec<Arc<Mesh>>>,
+    clients: Mutex<Vec<Arc<Clients>>>,
+    asked: AtomicUsize,
+    refused: AtomicUsize,
     oldest_token: Mutex<SignedDuration>,
     unhealthy: AtomicBool,
     revoked: Mutex<Vec<String>>,
@@ -68,6 +81,9 @@ impl Consumers {
         Self {
             time,
             meshes: Mutex::default(),
+            clients: Mutex::default(),
+            asked: AtomicUsize::default(),
+            refused: AtomicUsize::default(),
             oldest_token: Mutex::default(),
             unhealthy: AtomicBool::default(),
             revoked: Mutex::default(),
@@ -96,12 +112,33 @@ impl Consumers {
         self.restarts.lock().unwrap().insert(consumer.to_owned(), Arc::new(restart));
     }
 
+    /// Three instances of a consumer show the provider what `read` gives, from now on.
+    pub(crate) fn run_clients(&self, consumer: &str, read: ReadKey) {
+        let keys = Mutex::new((0..3).map(|_| read()).collect());
+        let clients = Arc::new(Clients { consumer: consumer.to_owned(), read, keys });
+        self.clients.lock().unwrap().push(clients);
+    }
+
+    /// How often the provider was asked by those, and how often it refused.
+    pub(crate) fn asked_and_refused(&self) -> (usize, usize) {
+        (self.asked.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    }
+
     fn meshes(&self) -> Vec<Arc<Mesh>> {
         self.meshes.lock().unwrap().clone()
     }
 
-    /// Every instance signs, every instance verifies, old tokens too.
+    fn clients(&self) -> Vec<Arc<Clients>> {
+        self.clients.lock().unwrap().clone()
+    }
+
+    /// Every instance signs, every instance verifies, old tokens too; every client asks
+    /// its provider.
     pub(crate) fn use_secrets(&self) {
+        for key in self.clients().iter().flat_map(|clients| clients.keys.lock().unwrap().clone()) {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.refused.fetch_add(usize::from(!self.accepts(&key)), Ordering::Relaxed);
+        }
         for mesh in self.meshes() {
             if let Some(age) = mesh.fleet.oldest_token() {
                 let mut oldest = self.oldest_token.lock().unwrap();
@@ -132,9 +169,18 @@ impl Consumers {
         self.time.settle().await;
     }
 
-    async fn restart(&self, consumer: &str) -> anyhow::Result<()> {
+    /// Replaces the consumer's instances one by one.
+    pub(crate) async fn restart(&self, consumer: &str) -> anyhow::Result<()> {
         for mesh in self.meshes() {
             mesh.restart(consumer, |by| self.time.pass(by)).await?;
+        }
+        for clients in self.clients().into_iter().filter(|clients| clients.consumer == consumer) {
+            let count = clients.keys.lock().unwrap().len();
+            for instance in 0..count {
+                let key = (clients.read)();
+                clients.keys.lock().unwrap()[instance] = key;
+                self.use_secrets();
+            }
         }
         Ok(())
     }
@@ -147,6 +193,11 @@ impl Consumers {
     /// A person revokes a key at the provider.
     pub(crate) fn revoke(&self, key: &str) {
         self.revoked.lock().unwrap().push(key.to_owned());
+    }
+
+    /// Whether the provider made the key and it was not revoked.
+    fn accepts(&self, key: &str) -> bool {
+        !key.starts_with(REFUSED) && !self.revoked.lock().unwrap().iter().any(|revoked| revoked == key)
     }
 
     pub(crate) fn say_unhealthy(&self) {
@@ -253,14 +304,10 @@ impl Check for Provider {
     async fn observe(&self, context: &CheckContext) -> Result<Reading, Fault> {
         let verdict = match &context.value {
             None => Verdict::Unknown,
-            Some(value) => {
-                let key = value.expose();
-                let revoked = self.0.revoked.lock().unwrap().iter().any(|revoked| revoked == key);
-                match !key.starts_with(REFUSED) && !revoked {
-                    true => Verdict::Healthy,
-                    false => Verdict::Unhealthy,
-                }
-            }
+            Some(value) => match self.0.accepts(value.expose()) {
+                true => Verdict::Healthy,
+                false => Verdict::Unhealthy,
+            },
         };
         Ok(Reading { verdict, value: None, detail: "the provider's answer".to_owned() })
     }

@@ -2,7 +2,9 @@
 
 mod consumers;
 mod emulator;
+mod history;
 mod mesh;
+mod places;
 mod support;
 mod time;
 mod witness;
@@ -11,6 +13,7 @@ mod documents;
 mod emergencies;
 mod env_file;
 mod examples;
+mod handed_in;
 mod interrupted;
 mod lives;
 mod operator;

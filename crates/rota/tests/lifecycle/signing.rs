@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures::FutureExt as _;
 use jiff::SignedDuration;
-use rota_core::document::{DocumentFormat, get};
-use rota_core::value::SecretValue;
-use rota_fakes::consumer::{Fleet, KeyReader, keys_of_list};
-use serde_json::{Value, json};
+use rota_fakes::consumer::{Fleet, KeyReader, keys_of_list, keys_of_pair};
 
+use crate::places::STORES;
 use crate::support::World;
 
 pub(crate) const TOKEN_TTL: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -21,20 +18,7 @@ version = 1
 application = "test"
 environment = "development"
 
-[store.aws]
-kind = "aws-secrets-manager"
-region = "us-east-1"
-path = "test/{name}"
-
-[store.env]
-kind = "env-file"
-path = "{folder}/.env"
-
-[store.vault]
-kind = "vault-kv2"
-mount = "secret"
-path = "test/{name}"
-
+{stores}
 [consumer.backend]
 rollout = { kind = "test-fleet" }
 checks = [{ kind = "test-health" }]
@@ -44,7 +28,7 @@ kind = "generated"
 format = "hex:64"
 class = "signing"
 stores = ["{store}"]
-publish = { list = "SESSION_SECRETS" }
+publish = {publish}
 consumers = ["backend"]
 cadence = "90d"
 token_ttl = "7d"
@@ -53,9 +37,45 @@ healthy = { count = 2, every = "1d" }
 "#;
 
 pub(crate) const SECRET: &str = "SESSION_SECRET";
+const LIST: &str = "SESSION_SECRETS";
 const PATH: &str = "test/SESSION_SECRETS";
 
-/// A fleet that signs with the first key of the list and verifies with all.
+/// How consumers read their keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    List,
+    /// Two names: the key to sign with, and the one to accept. Before Rota there is one.
+    Pair(&'static str, &'static str),
+}
+
+impl Form {
+    fn publish(self) -> String {
+        match self {
+            Self::List => format!(r#"{{ list = "{LIST}" }}"#),
+            Self::Pair(first, second) => {
+                format!("{{ first = \"{first}\", second = \"{second}\" }}\naccept_gap = true")
+            }
+        }
+    }
+
+    /// The name that exists before Rota, and its text.
+    fn before_rota(self, key: &str) -> (&'static str, String) {
+        match self {
+            Self::List => (LIST, format!(r#"["{key}"]"#)),
+            Self::Pair(..) => (SECRET, key.to_owned()),
+        }
+    }
+
+    /// As the runbooks' code does: the first one is to sign with.
+    fn keys(self, text: impl Fn(&str) -> Option<String>) -> anyhow::Result<Vec<String>> {
+        match self {
+            Self::List => keys_of_list(&text(LIST).context("the list is not there")?),
+            Self::Pair(first, second) => Ok(keys_of_pair(text(first), text(second))),
+        }
+    }
+}
+
+/// A fleet that signs with the first key and verifies with all.
 pub(crate) struct Signing {
     pub(crate) world: World,
     pub(crate) fleet: Arc<Fleet>,
@@ -73,43 +93,28 @@ impl Signing {
 
     /// With a key from before Rota.
     pub(crate) async fn adopt(store: &str) -> Self {
+        Self::adopt_as(store, Form::List).await
+    }
+
+    /// The same in another form.
+    pub(crate) async fn adopt_as(store: &str, form: Form) -> Self {
         let world = World::simulated().await;
         let old = "0123456789abcdef".repeat(8);
-        let list = format!(r#"["{old}"]"#);
-        let read: KeyReader = match store {
-            "aws" => {
-                world.aws.create(PATH, &list).unwrap();
-                let aws = Arc::clone(&world.aws);
-                Arc::new(move || keys_of_list(&aws.value(PATH, "AWSCURRENT").unwrap_or_default()))
-            }
-            "vault" => {
-                let vault = Arc::clone(&world.vault);
-                let body = json!({ "data": { "value": list } });
-                vault.admin("POST", &format!("secret/data/{PATH}"), body).await.unwrap();
-                Arc::new(move || {
-                    let path = format!("secret/data/{PATH}");
-                    let read = vault.admin("GET", &path, Value::Null).now_or_never();
-                    let read = read.context("the fake answers at once")??;
-                    keys_of_list(read["data"]["data"]["value"].as_str().unwrap_or_default())
-                })
-            }
-            _ => {
-                let file = world.write_env_file(&format!("OTHER=untouched\nSESSION_SECRETS='{list}'\n"));
-                Arc::new(move || {
-                    let text = SecretValue::new(std::fs::read_to_string(&file)?)?;
-                    let list = get(&text, DocumentFormat::Dotenv, "SESSION_SECRETS")?;
-                    keys_of_list(list.as_ref().map_or("", SecretValue::expose))
-                })
-            }
-        };
+        let (name, text) = form.before_rota(&old);
+        world.write_before_rota(store, &[(name, &text)]).await;
+        let stands = world.reader(store);
+        let read: KeyReader = Arc::new(move || form.keys(&*stands));
         let fleet = world.consumers.run(&["backend"], TOKEN_TTL, Arc::clone(&read));
-        world.accept(&POLICY.replace("{store}", store)).await;
+        let policy = POLICY.replace("{stores}", STORES).replace("{store}", store);
+        world.accept(&policy.replace("{publish}", &form.publish())).await;
         Self { world, fleet, read, old }
     }
 
-    /// What a new instance reads.
+    /// What a new instance reads, each key once: a name that exists never disappears.
     pub(crate) fn published(&self) -> Vec<String> {
-        (self.read)().unwrap()
+        let mut keys = (self.read)().unwrap();
+        keys.dedup();
+        keys
     }
 
     async fn at(&self, step: &str) -> Vec<String> {
@@ -134,31 +139,6 @@ impl Signing {
         assert!(self.fleet.verifications() > 50, "{}", self.fleet.verifications());
         let oldest = self.world.consumers.oldest_token();
         assert!(oldest > TOKEN_TTL * 3 / 4, "the oldest token that was shown lived {oldest:#}");
-    }
-
-    /// Each outcome follows its own intent; effect numbers grow. Returns the steps
-    /// that changed something, in order.
-    pub(crate) async fn effects(&self) -> Vec<String> {
-        let mut open: Option<(String, i64)> = None;
-        let (mut last, mut steps) = (0, Vec::new());
-        for (kind, step, effect) in self.world.history(SECRET).await {
-            let Some((step, effect)) = step.zip(effect) else { continue };
-            match kind.as_str() {
-                "step.intended" => {
-                    assert!(open.is_none(), "{step} is intended while {open:?} has no outcome");
-                    assert!(effect > last, "{step} has effect {effect} after {last}");
-                    last = effect;
-                    open = Some((step, effect));
-                }
-                "step.done" | "rotation.ended" => {
-                    assert_eq!(open.take(), Some((step.clone(), effect)), "{kind}");
-                    steps.push(step);
-                }
-                other => panic!("{other} of {step} belongs to an effect"),
-            }
-        }
-        assert_eq!(open, None, "an intent without an outcome at the end");
-        steps
     }
 }
 
@@ -190,7 +170,10 @@ async fn a_signing_key_rotates_in_secrets_manager_without_one_failed_verificatio
     assert_eq!(signing.published(), [new.as_str()]);
     assert_eq!(signing.labels(), (list(&[&new]), list(&[&new, old]), 0), "the slots are purged");
     signing.assert_nobody_noticed();
-    assert_eq!(signing.effects().await, ["keep", "stage", "introduce", "promote", "withdraw", "purge"]);
+    assert_eq!(
+        signing.world.effects(SECRET).await,
+        ["keep", "stage", "introduce", "promote", "withdraw", "purge"]
+    );
 }
 
 #[tokio::test]
@@ -205,7 +188,10 @@ async fn a_signing_key_rotates_in_an_env_file_without_one_failed_verification() 
     signing.world.work_until_ended(SECRET, "completed", 1).await;
     assert_eq!(signing.published(), [new.as_str()]);
     signing.assert_nobody_noticed();
-    assert_eq!(signing.effects().await, ["keep", "stage", "introduce", "promote", "withdraw", "purge"]);
+    assert_eq!(
+        signing.world.effects(SECRET).await,
+        ["keep", "stage", "introduce", "promote", "withdraw", "purge"]
+    );
     let file = std::fs::read_to_string(signing.world.folder.path().join(".env")).unwrap();
     assert!(file.lines().any(|line| line == "OTHER=untouched"));
 }
@@ -227,7 +213,7 @@ async fn turn_back_at(step: &str, ways_back: &[(&str, &[&str])], effects: &[&str
     // Tokens from the time of the rollback live on for a while after its end.
     signing.world.consumers.pass(TOKEN_TTL).await;
     signing.assert_nobody_noticed();
-    assert_eq!(signing.effects().await, effects);
+    assert_eq!(signing.world.effects(SECRET).await, effects);
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ use rota_fakes::secretsmanager::SecretsManagerFake;
 use rota_fakes::vault::VaultFake;
 use rota_postgres::{ConnectSettings, PgJournal, migrate};
 use sqlx::postgres::PgPoolOptions;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use crate::consumers::{self, Consumers, WithConsumers};
 use crate::emulator::Emulator;
@@ -311,25 +311,47 @@ impl World {
     /// the machine's own waits (overlap, `token_ttl`), which are short then; a pause until
     /// the next look is cut short. Where it is simulated, it moves on to the next thing
     /// that somebody waits for.
-    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
     pub(crate) async fn work_with<F: Future<Output = bool>>(
         &self,
         engines: &[&Engine],
         secret: &str,
         enough: impl Fn() -> F,
     ) {
+        let immortal = Notify::new();
+        let engines: Vec<_> = engines.iter().map(|engine| (*engine, &immortal)).collect();
+        self.work_with_mortals(&engines, secret, enough).await;
+    }
+
+    /// The same with engines of which each ends, wherever it is, once its `Notify` says so.
+    /// Returns also when none is left.
+    #[expect(clippy::disallowed_methods, reason = "a test's deadline")]
+    pub(crate) async fn work_with_mortals<F: Future<Output = bool>>(
+        &self,
+        engines: &[(&Engine, &Notify)],
+        secret: &str,
+        enough: impl Fn() -> F,
+    ) {
         let started = Instant::now();
+        let mut alive: Vec<_> = engines.to_vec();
         for round in 0.. {
-            if enough().await {
+            if alive.is_empty() || enough().await {
                 return;
             }
-            let moved = join_all(engines.iter().map(|engine| self.round(engine, &enough))).await;
+            let rounds = alive.iter().map(|(engine, end)| async {
+                tokio::select! {
+                    moved = self.round(engine, &enough) => Some(moved),
+                    () = end.notified() => None,
+                }
+            });
+            let moved = join_all(rounds).await;
+            let mut survived = moved.iter().map(Option::is_some);
+            alive.retain(|_| survived.next().unwrap_or_default());
             self.consumers.use_secrets();
             let too_long = if self.time.is_simulated() { round > ROUNDS } else { started.elapsed() > LIMIT };
             if too_long {
                 panic!("{secret} does not move: {}", self.state(secret).await);
             }
-            if moved.contains(&true) {
+            if moved.contains(&Some(true)) {
                 continue;
             }
             if self.time.is_simulated() {
@@ -452,26 +474,5 @@ impl World {
         };
         self.work_until(secret, || async { reason().await.is_some() }).await;
         reason().await.unwrap()
-    }
-
-    /// History of the secret's chain in order: kind, step, effect.
-    pub(crate) async fn history(&self, secret: &str) -> Vec<(String, Option<String>, Option<i64>)> {
-        let sql = "SELECT kind, b ->> 'step', (b ->> 'effect')::bigint FROM rota.rotation_history h, \
-            LATERAL (SELECT convert_from(h.canonical, 'UTF8')::jsonb -> 'entry' AS b) AS body \
-            WHERE chain = 'secret:' || $1 ORDER BY seq";
-        sqlx::query_as(sql).bind(secret).fetch_all(&self.operator).await.unwrap()
-    }
-
-    /// Every chain counts without a gap, each row names the hash of the one before it,
-    /// and has the hash of its own bytes: computed by the database, not by Rota.
-    pub(crate) async fn assert_history_has_no_hole(&self) {
-        let sql = "SELECT count(*) FILTER (WHERE ok), count(*) FROM (SELECT \
-                hash = sha256(canonical) \
-                AND seq = row_number() OVER chain \
-                AND prev_hash = coalesce(lag(hash) OVER chain, decode(repeat('00', 32), 'hex')) AS ok \
-            FROM rota.rotation_history WINDOW chain AS (PARTITION BY chain ORDER BY seq)) AS rows";
-        let (whole, all): (i64, i64) = sqlx::query_as(sql).fetch_one(&self.operator).await.unwrap();
-        assert!(all > 0, "there is no history");
-        assert_eq!(whole, all, "{} rows of history do not follow", all - whole);
     }
 }
