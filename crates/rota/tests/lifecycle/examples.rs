@@ -4,11 +4,14 @@
 //! strict fake and a file of the test, waits become seconds, and rollouts, checks and
 //! hooks become the tests' own.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use jiff::SignedDuration;
 use rota_core::id::RotationId;
-use rota_core::policy::model::{CheckPolicy, Healthy, Policy, SecretPolicy};
+use rota_core::policy::model::{CheckPolicy, Healthy, Policy, SecretPolicy, StorePolicy};
 use rota_core::policy::{self, Piece};
 use rota_core::publication::place;
 use rota_core::schedule::Schedule;
@@ -72,53 +75,79 @@ pub(crate) fn in_place(policy: &mut Policy) {
     }
 }
 
-/// Each database of the example becomes one of the test, with a first user in use; a
+/// Each database of the example becomes one of the test, with a first login in use; a
 /// database user is never created from nothing.
 async fn with_databases(policy: &mut Policy, world: &World) -> Vec<TestDatabase> {
     let mut databases = Vec::new();
-    // A login in an env file is not among these: its administrator's is in the file, too.
-    let in_files: Vec<_> =
-        policy.stores.values().filter(|s| s.kind == "env-file").map(|s| s.id.clone()).collect();
-    let on_servers = ["postgres", "redis-acl"];
-    policy.secrets.retain(|_, s| {
-        !on_servers.contains(&s.kind.as_str()) || !s.stores.iter().any(|store| in_files.contains(store))
-    });
-    let ids: Vec<_> =
-        policy.secrets.values().filter(|s| s.kind == "postgres").map(|s| s.id.clone()).collect();
-    for id in ids {
+    let Policy { secrets, stores, .. } = policy;
+    // A user of Redis is rotated at a real server by the tests of its kind.
+    secrets.retain(|_, secret| secret.kind != "redis-acl");
+    for secret in secrets.values_mut().filter(|secret| secret.kind == "postgres") {
         let database = shared().unwrap().fresh_database().await.unwrap();
-        let name = &database.name()[2..14];
-        let sql = format!(
-            "CREATE ROLE adm_{name} LOGIN SUPERUSER PASSWORD 'admin-word'; \
-             CREATE ROLE app_{name} LOGIN PASSWORD 'first-word'; \
-             CREATE TABLE items (id int); ALTER TABLE items OWNER TO app_{name}"
-        );
-        database.execute(&sql).await.unwrap();
-        let admin = format!("postgres://adm_{name}:admin-word@127.0.0.1/postgres");
-        world.aws.create(&format!("admin/{name}"), &admin).unwrap();
-        let secret = policy.secrets.get_mut(&id).unwrap();
-        let store = secret.primary_store().unwrap().clone();
-        let (host, port) = ("127.0.0.1", postgres::port(&database));
-        secret.settings["host"] = host.into();
-        secret.settings["port"] = port.into();
-        secret.settings["database"] = database.name().into();
-        secret.settings["user"] = format!("app_{name}").into();
-        secret.settings["admin"] = format!("{store}:admin/{name}").into();
-        let (user, port) = (format!("app_{name}"), port.to_string());
-        let parts = [
-            ("username", user.as_str()),
-            ("password", "first-word"),
-            ("host", host),
-            ("port", &port),
-            ("database", database.name()),
-        ];
-        for (field, form) in secret.fields.iter() {
-            let text = form.template.as_ref().unwrap().fill_text(&parts.into()).unwrap();
-            world.aws.create(&place(secret, &policy.stores[&store], field).path, &text).unwrap();
-        }
+        let store = &stores[secret.primary_store().unwrap()];
+        log_in_at(&database, secret, world, store).await;
         databases.push(database);
     }
     databases
+}
+
+/// Users of the names `app_*` (in use) and `idle_*`, and an administrator.
+async fn log_in_at(database: &TestDatabase, secret: &mut SecretPolicy, world: &World, store: &StorePolicy) {
+    let name = &database.name()[2..14];
+    let sql = format!(
+        "CREATE ROLE adm_{name} LOGIN SUPERUSER PASSWORD 'admin-word'; CREATE ROLE owner_{name}; \
+         CREATE ROLE app_{name} LOGIN PASSWORD 'first-word'; CREATE ROLE idle_{name}; \
+         GRANT owner_{name} TO app_{name}, idle_{name}; \
+         ALTER ROLE app_{name} SET role = owner_{name}; ALTER ROLE idle_{name} SET role = owner_{name}; \
+         CREATE TABLE items (id int); ALTER TABLE items OWNER TO owner_{name}"
+    );
+    database.execute(&sql).await.unwrap();
+    let (host, port, user) = ("127.0.0.1", postgres::port(database), format!("app_{name}"));
+    secret.settings["host"] = host.into();
+    secret.settings["port"] = port.into();
+    secret.settings["database"] = database.name().into();
+    if secret.settings.get("users").is_some() {
+        secret.settings["users"] = json!([user, format!("idle_{name}")]);
+        secret.settings["role"] = format!("owner_{name}").into();
+    } else {
+        secret.settings["user"] = user.as_str().into();
+    }
+    let admin = format!("postgres://adm_{name}:admin-word@127.0.0.1/postgres");
+    secret.settings["admin"] = match store.kind.as_str() {
+        "env-file" => {
+            let file = world.folder.path().join("admin.env");
+            append_line(&file, "DB_ADMIN", &admin);
+            format!("{}:{}#DB_ADMIN", store.id, file.to_str().unwrap())
+        }
+        _ => {
+            world.aws.create(&format!("admin/{name}"), &admin).unwrap();
+            format!("{}:admin/{name}", store.id)
+        }
+    }
+    .into();
+    let port = port.to_string();
+    let parts = [
+        ("username", user.as_str()),
+        ("password", "first-word"),
+        ("host", host),
+        ("port", &port),
+        ("database", database.name()),
+    ];
+    for (field, form) in &secret.fields {
+        let text = form.template.as_ref().unwrap().fill_text(&parts.into()).unwrap();
+        let place = place(secret, store, field);
+        match place.field {
+            Some(name) => append_line(Path::new(&place.path), name.as_str(), &text),
+            None => world.aws.create(&place.path, &text).unwrap(),
+        }
+    }
+}
+
+/// Adds a line to an env file that is for its owner only.
+fn append_line(file: &Path, name: &str, text: &str) {
+    let mut options = OpenOptions::new();
+    let mut file = options.append(true).create(true).mode(0o600).open(file).unwrap();
+    writeln!(file, "{name}='{text}'").unwrap();
 }
 
 /// A value as a person would hand it in: plain, or the fields as one JSON object; and

@@ -1,7 +1,8 @@
-//! What the five runbooks ask of every secret that is generated or handed in, read from
-//! them by hand; and that the example policies say the same.
+//! What the five runbooks ask of every secret that is generated or handed in, and of every
+//! login of a database, read from them by hand; and that the example policies say the same.
 
 use jiff::{SignedDuration, Timestamp};
+use rota_core::policy::model::SecretPolicy;
 use rota_core::publication::names;
 use rota_core::schedule::{Schedule, Start};
 
@@ -163,6 +164,15 @@ pub(crate) const STARTER_KIT: (&str, &[Wanted]) = (
     ],
 );
 
+/// A login of a database that a runbook names, which rotates as one: file, id, when it is
+/// due, how long the old one is accepted, and the names that its code reads.
+const LOGINS: [(&str, &str, Due, i64, &[&str]); 4] = [
+    ("autonomous-coding-dashboard.toml", "DATABASE_URL", Quarterly, 1, &["DATABASE_URL"]),
+    ("jobswipe.toml", "DATABASE_URL", Days(30), 1, &["DATABASE_URL", "POSTGRES_PASSWORD", "POSTGRES_USER"]),
+    ("mgmt-vibe.toml", "DATABASE_URL", Days(30), 1, &["DATABASE_URL"]),
+    ("starter-kit.toml", "DATABASE_URL", Days(180), 1, &["DATABASE_URL"]),
+];
+
 impl Shown {
     pub(crate) fn names(self) -> Vec<&'static str> {
         match self {
@@ -185,6 +195,47 @@ fn dates(schedule: &Schedule) -> Vec<String> {
     dates
 }
 
+fn assert_due(secret: &SecretPolicy, due: Due, about: &str) {
+    match due {
+        Days(days) => {
+            let every = SignedDuration::from_hours(24 * days);
+            assert_eq!(secret.schedule, Schedule::Cadence { every }, "{about}");
+        }
+        Quarterly => assert_eq!(
+            dates(&secret.schedule),
+            [
+                "2026-01-15",
+                "2026-04-15",
+                "2026-07-15",
+                "2026-10-15",
+                "2027-01-15",
+                "2027-04-15",
+                "2027-07-15",
+                "2027-10-15"
+            ],
+            "{about}"
+        ),
+    }
+}
+
+#[test]
+fn the_example_policies_have_every_login_of_the_runbooks() {
+    let mut found = 0;
+    for (file, ..) in [DASHBOARD, JOBSWIPE, MGMT_VIBE, CUTOVER, STARTER_KIT] {
+        found += example(file).secrets.values().filter(|secret| secret.kind == "postgres").count();
+    }
+    assert_eq!(found, LOGINS.len());
+    for (file, id, due, overlap_days, read) in LOGINS {
+        let policy = example(file);
+        let secret = &policy.secrets[&id.parse().unwrap()];
+        let about = format!("{file}: {id}");
+        assert_eq!(secret.kind, "postgres", "{about}");
+        assert_eq!(secret.kept_overlap(), SignedDuration::from_hours(24 * overlap_days), "{about}");
+        assert_due(secret, due, &about);
+        assert_eq!(names(secret).iter().map(ToString::to_string).collect::<Vec<_>>(), read, "{about}");
+    }
+}
+
 #[test]
 fn the_example_policies_say_what_the_runbooks_say() {
     for (file, wanted) in [DASHBOARD, JOBSWIPE, MGMT_VIBE, CUTOVER, STARTER_KIT] {
@@ -205,26 +256,7 @@ fn the_example_policies_say_what_the_runbooks_say() {
             );
             let read: Vec<String> = names(secret).iter().map(ToString::to_string).collect();
             assert_eq!(read, wanted.shown.names(), "{about}");
-            match wanted.due {
-                Days(days) => {
-                    let every = SignedDuration::from_hours(24 * days);
-                    assert_eq!(secret.schedule, Schedule::Cadence { every }, "{about}");
-                }
-                Quarterly => assert_eq!(
-                    dates(&secret.schedule),
-                    [
-                        "2026-01-15",
-                        "2026-04-15",
-                        "2026-07-15",
-                        "2026-10-15",
-                        "2027-01-15",
-                        "2027-04-15",
-                        "2027-07-15",
-                        "2027-10-15"
-                    ],
-                    "{about}"
-                ),
-            }
+            assert_due(secret, wanted.due, &about);
             if !wanted.by_a_person {
                 let value = secret.format.as_ref().unwrap().generate(&mut SystemRandom).unwrap();
                 assert_eq!(value.expose().len(), wanted.length, "{about}");
