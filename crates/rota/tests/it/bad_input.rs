@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rota_fakes::http::Listen;
 use rota_fakes::vault::VaultFake;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::daemons::secrets_manager;
 use crate::support::{Ran, finish};
@@ -136,10 +136,8 @@ async fn a_wrong_vault_address_is_named_and_nothing_starts() {
     unhurt(&daemon);
 }
 
-#[tokio::test]
-async fn an_expired_vault_token_is_told_and_a_fresh_one_goes_on() {
-    let world = World::new().await;
-    world.write_policy(IN_VAULT);
+/// A Vault, a token for it that lives an hour, in a file, and settings that name both.
+async fn vault_with_a_token(world: &World) -> (VaultFake, String, Vec<(String, String)>) {
     let fake = VaultFake::start(Listen::default()).unwrap();
     fake.policy(
         "all",
@@ -147,13 +145,26 @@ async fn an_expired_vault_token_is_told_and_a_fresh_one_goes_on() {
     )
     .await
     .unwrap();
-    let token = fake.token(json!({ "policies": ["all"], "ttl": "1h" })).await.unwrap();
-    let file = world.write("token", &token);
-    let settings: Vec<(String, String)> = vec![
+    let token = fresh_token(world, &fake).await;
+    let settings = vec![
         ("ROTA__VAULT__ADDRESS".to_owned(), fake.url()),
         ("ROTA__VAULT__AUTH".to_owned(), "token".to_owned()),
-        ("ROTA__VAULT__TOKEN_FILE".to_owned(), file.display().to_string()),
+        ("ROTA__VAULT__TOKEN_FILE".to_owned(), world.path("token").display().to_string()),
     ];
+    (fake, token, settings)
+}
+
+async fn fresh_token(world: &World, fake: &VaultFake) -> String {
+    let token = fake.token(json!({ "policies": ["all"], "ttl": "1h" })).await.unwrap();
+    world.write("token", &token);
+    token
+}
+
+#[tokio::test]
+async fn an_expired_vault_token_is_told_and_a_fresh_one_goes_on() {
+    let world = World::new().await;
+    world.write_policy(IN_VAULT);
+    let (fake, token, settings) = vault_with_a_token(&world).await;
     let daemon = world.daemon_with(|command| {
         command.envs(settings.clone());
     });
@@ -165,10 +176,45 @@ async fn an_expired_vault_token_is_told_and_a_fresh_one_goes_on() {
     let why = why_it_waits(&world, "QUICK");
     assert!(why.contains("token") && !why.contains(&token), "{why}");
 
-    let fresh = fake.token(json!({ "policies": ["all"], "ttl": "1h" })).await.unwrap();
-    world.write("token", &fresh);
+    let fresh = fresh_token(&world, &fake).await;
     world.database.execute("UPDATE rota.orders SET not_before = NULL, waiting = NULL").await.unwrap();
     world.wait("QUICK", "done", |status| !status["last_promoted_at"].is_null() && status["phase"].is_null());
+    unhurt(&daemon);
+    assert!(!daemon.log().contains(&token) && !daemon.log().contains(&fresh));
+}
+
+#[tokio::test]
+async fn a_vault_token_that_expires_in_the_middle_of_a_rotation_loses_neither_value() {
+    let world = World::new().await;
+    let list = "overlap = \"1h\"\npublish = { list = \"QUICK_LIST\" }";
+    world.write_policy(&IN_VAULT.replace("overlap = \"1s\"", list));
+    let (fake, token, settings) = vault_with_a_token(&world).await;
+    let daemon = world.daemon_with(|command| {
+        command.envs(settings.clone());
+    });
+    let published = async || {
+        let read = fake.admin("GET", "secret/data/acd/QUICK_LIST", Value::Null).await.unwrap();
+        let keys: Vec<String> =
+            serde_json::from_str(read["data"]["data"]["value"].as_str().unwrap()).unwrap();
+        keys
+    };
+    world.ok(&["rotate", "QUICK", "--reason", "the first value"]);
+    world.wait("QUICK", "made", |status| !status["last_promoted_at"].is_null() && status["phase"].is_null());
+    let old = published().await;
+    world.ok(&["rotate", "QUICK", "--reason", "the second one"]);
+    world.wait_for_step("QUICK", "watch");
+    let both = published().await;
+
+    fake.script().clock().advance(jiff::SignedDuration::from_hours(2));
+    world.ok(&["rollback", "QUICK", "--yes", "--reason", "it was wrong"]);
+    let held = world.wait("QUICK", "an expired token", |status| !status["held"].is_null());
+    let why = held["held"]["why"].as_str().unwrap();
+    assert!(why.contains("token") && !why.contains(&token), "{why}");
+    assert_eq!(published().await, both, "both values stand");
+    let fresh = fresh_token(&world, &fake).await;
+    world.ok(&["resume", "QUICK", "--reason", "a fresh token"]);
+    world.wait_for_rest("QUICK");
+    assert_eq!(published().await, old);
     unhurt(&daemon);
     assert!(!daemon.log().contains(&token) && !daemon.log().contains(&fresh));
 }

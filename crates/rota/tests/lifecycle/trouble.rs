@@ -112,6 +112,60 @@ async fn a_write_of_somebody_else_in_the_middle_is_held_and_not_overwritten() {
 }
 
 #[tokio::test]
+async fn a_secret_deleted_in_the_middle_is_held_until_it_is_restored_and_nothing_is_lost() {
+    let world = adopted().await;
+    world.order("rotate", SECRET).await;
+    world.work_until_step(SECRET, "introduce_rollout").await;
+    let both = published(&world);
+    world.aws.call("DeleteSecret", json!({ "SecretId": PATH })).unwrap();
+    let reason = world.work_until_held(SECRET).await;
+    assert!(reason.contains("permanent") && reason.contains("deletion"), "{reason}");
+    world.aws.call("RestoreSecret", json!({ "SecretId": PATH })).unwrap();
+    assert_eq!(published(&world), both, "what stood there stands there");
+    world.order("resume", SECRET).await;
+    world.work_until_ended(SECRET, "completed", 1).await;
+    assert_eq!(published(&world), both[1..]);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_gone_for_good_in_the_middle_is_not_made_anew() {
+    let world = adopted().await;
+    world.order("rotate", SECRET).await;
+    world.work_until_step(SECRET, "introduce_rollout").await;
+    let forced = json!({ "SecretId": PATH, "ForceDeleteWithoutRecovery": true });
+    world.aws.call("DeleteSecret", forced).unwrap();
+    let reason = world.work_until_held(SECRET).await;
+    assert!(reason.contains("value_missing") || reason.contains("does not exist"), "{reason}");
+    assert_eq!(world.aws.versions(PATH), []);
+}
+
+#[tokio::test]
+async fn native_rotation_switched_on_in_the_middle_is_held_once_it_has_written() {
+    let world = adopted().await;
+    world.order("rotate", SECRET).await;
+    world.work_until_step(SECRET, "watch").await;
+    world.aws.switch_rotation_on(PATH).unwrap();
+    write_by_hand(&world, "theirs", "AWSPENDING");
+    write_by_hand(&world, r#"["theirs"]"#, "AWSCURRENT");
+    let reason = world.work_until_held(SECRET).await;
+    assert!(reason.contains("foreign"), "{reason}");
+    assert_eq!(published(&world), ["theirs"]);
+    assert_eq!(world.aws.value(PATH, "AWSPENDING").unwrap(), "theirs");
+}
+
+#[tokio::test]
+async fn a_pending_version_of_somebody_else_in_the_middle_is_left_alone() {
+    let world = adopted().await;
+    world.order("rotate", SECRET).await;
+    world.work_until_step(SECRET, "watch").await;
+    let new = published(&world).remove(0);
+    write_by_hand(&world, "theirs", "AWSPENDING");
+    world.work_until_ended(SECRET, "completed", 1).await;
+    assert_eq!(published(&world), [new]);
+    assert_eq!(world.aws.value(PATH, "AWSPENDING").unwrap(), "theirs");
+}
+
+#[tokio::test]
 async fn an_older_value_that_leaked_is_withdrawn_without_waiting_for_the_overlap() {
     let world = World::simulated().await;
     world.aws.create(PATH, OLD).unwrap();
