@@ -14,6 +14,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
@@ -21,6 +22,8 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use jiff::SignedDuration;
 use rota_core::fault::Fault;
+use rota_core::policy::kinds::KindProblem;
+use rota_core::value::SecretValue;
 use tokio::sync::OnceCell;
 
 use crate::http::{Reach, check_url};
@@ -107,6 +110,13 @@ impl AwsEnvironment {
         }
     }
 
+    /// The configuration of whoever holds this key and nothing else, to prove it.
+    pub(crate) async fn with_key(&self, region: &str, id: &str, secret: &SecretValue) -> SdkConfig {
+        let key = Credentials::new(id, secret.expose(), None, None, "rota");
+        let builder = self.base().await.into_builder().region(Region::new(region.to_owned()));
+        builder.credentials_provider(SharedCredentialsProvider::new(key)).build()
+    }
+
     /// The configuration for clients of `account`. Makes no call; a role is assumed
     /// at the first use and again before its session ends.
     pub async fn account(&self, account: &AwsAccount) -> SdkConfig {
@@ -125,6 +135,34 @@ impl AwsEnvironment {
         };
         builder.credentials_provider(SharedCredentialsProvider::new(provider)).build()
     }
+}
+
+/// What is wrong with settings that say where and as whom a service is called.
+pub(crate) fn account_problems(
+    region: Option<&str>,
+    assume_role: Option<&str>,
+    external_id: Option<&str>,
+) -> Vec<KindProblem> {
+    let mut problems = Vec::new();
+    if region.is_some_and(|region| !is_region(region)) {
+        let help = "write `region = \"us-east-1\"`";
+        problems.push(KindProblem::error("region", "/region", "this is not a region", help));
+    }
+    if assume_role.is_some_and(|arn| !is_role(arn)) {
+        let help = "write `assume_role = \"arn:aws:iam::123456789012:role/rota\"`";
+        problems.push(KindProblem::error(
+            "assume-role",
+            "/assume_role",
+            "this is not the ARN of a role",
+            help,
+        ));
+    }
+    if external_id.is_some() && assume_role.is_none() {
+        let message = "an external id without a role to assume does nothing";
+        let help = "add `assume_role`, or leave `external_id` out";
+        problems.push(KindProblem::error("external-id", "/external_id", message, help));
+    }
+    problems
 }
 
 /// The region that the daemon itself is in, where its environment says so.

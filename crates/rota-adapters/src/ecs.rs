@@ -17,7 +17,7 @@ use rota_core::fault::Fault;
 use rota_core::policy::kinds::KindProblem;
 use tokio::sync::Mutex;
 
-use crate::aws::{self, AwsAccount, AwsEnvironment, AwsRole, is_region, is_role, own_region};
+use crate::aws::{self, AwsAccount, AwsEnvironment, AwsRole, account_problems, own_region};
 use crate::environment::AdapterEnvironment;
 
 /// The most that one DescribeTasks takes.
@@ -79,30 +79,7 @@ impl<'a> Location<'a> {
         if self.cluster.trim().is_empty() {
             problems.push(empty_name("/cluster"));
         }
-        if self.region.is_some_and(|region| !is_region(region)) {
-            problems.push(KindProblem::error(
-                "region",
-                "/region",
-                "this is not a region",
-                "write `region = \"us-east-1\"`",
-            ));
-        }
-        if self.assume_role.is_some_and(|arn| !is_role(arn)) {
-            problems.push(KindProblem::error(
-                "assume-role",
-                "/assume_role",
-                "this is not the ARN of a role",
-                "write `assume_role = \"arn:aws:iam::123456789012:role/rota\"`",
-            ));
-        }
-        if self.external_id.is_some() && self.assume_role.is_none() {
-            problems.push(KindProblem::error(
-                "external-id",
-                "/external_id",
-                "an external id without a role to assume does nothing",
-                "add `assume_role`, or leave `external_id` out",
-            ));
-        }
+        problems.extend(account_problems(self.region, self.assume_role, self.external_id));
         problems
     }
 }

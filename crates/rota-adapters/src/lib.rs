@@ -15,6 +15,7 @@ pub mod ecs;
 pub mod environment;
 pub mod hooks;
 pub mod http;
+mod iam;
 mod login;
 pub mod notifiers;
 mod redis_nodes;

@@ -82,11 +82,15 @@ pub(crate) fn bundle(constants: &Constants, login: &Login) -> Result<Bundle, Fau
     Ok(Bundle::new(parts))
 }
 
-fn field(name: &str) -> Result<FieldName, Fault> {
+/// # Errors
+/// [`Fault::Invalid`] where this is no name.
+pub(crate) fn field(name: &str) -> Result<FieldName, Fault> {
     FieldName::new(name).map_err(|error| Fault::invalid(error.to_string()))
 }
 
-fn value(text: String) -> Result<SecretValue, Fault> {
+/// # Errors
+/// [`Fault::Invalid`] where this can be no value.
+pub(crate) fn value(text: String) -> Result<SecretValue, Fault> {
     SecretValue::new(text).map_err(|error| Fault::invalid(error.to_string()))
 }
 
@@ -100,16 +104,36 @@ pub(crate) fn parts_of(
     constants: &Constants,
     usual: Option<&str>,
 ) -> Result<Bundle, Fault> {
-    let known: BTreeMap<&str, &str> = constants.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let known = constants.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let mut found = read_fields(fields, policy, &known)?;
+    let username = found.remove("username").map(|name| name.expose().to_owned());
+    let username = username.or_else(|| usual.map(str::to_owned)).ok_or_else(|| {
+        Fault::invalid("no published field holds the user name; add `{username}` to a template")
+    })?;
+    let password = found.remove("password").ok_or_else(|| {
+        Fault::invalid("no published field holds the password; add `{password}` to a template")
+    })?;
+    bundle(constants, &Login { username, password })
+}
+
+/// The parts that stand in what consumers read, by name; those of `known` are checked.
+///
+/// # Errors
+/// [`Fault::Invalid`] where a field was not made from its template, or two do not agree.
+pub(crate) fn read_fields(
+    fields: &Bundle,
+    policy: &SecretPolicy,
+    known: &BTreeMap<&str, &str>,
+) -> Result<BTreeMap<String, SecretValue>, Fault> {
     let mut found: BTreeMap<String, SecretValue> = BTreeMap::new();
     for (name, text) in fields.iter() {
         let Some(template) = policy.fields.get(name).and_then(|field| field.template.as_ref()) else {
             continue;
         };
-        let parts = template.read(text, &known).ok_or_else(|| {
+        let parts = template.read(text, known).ok_or_else(|| {
             Fault::invalid(format!(
                 "what is published as `{name}` was not made from its template; write it in that form, \
-                 or correct the template, host, port and database"
+                 or correct the template and the settings that it is filled with"
             ))
         })?;
         for (part, text) in parts {
@@ -121,33 +145,35 @@ pub(crate) fn parts_of(
             found.insert(part, text);
         }
     }
-    let username = found.remove("username").map(|name| name.expose().to_owned());
-    let username = username.or_else(|| usual.map(str::to_owned)).ok_or_else(|| {
-        Fault::invalid("no published field holds the user name; add `{username}` to a template")
-    })?;
-    let password = found.remove("password").ok_or_else(|| {
-        Fault::invalid("no published field holds the password; add `{password}` to a template")
-    })?;
-    bundle(constants, &Login { username, password })
+    Ok(found)
+}
+
+/// Everything that the templates of a secret are filled with.
+pub(crate) fn holes_of<'s>(secret: &SecretView<'s>) -> BTreeSet<&'s str> {
+    secret
+        .fields
+        .iter()
+        .flat_map(|fields| fields.values())
+        .filter_map(|field| field.template.as_ref())
+        .flat_map(|template| template.holes())
+        .collect()
+}
+
+/// A hole that no part fills.
+pub(crate) fn unknown_hole(holes: &BTreeSet<&str>, parts: &[&str]) -> Option<KindProblem> {
+    let unknown = holes.iter().find(|hole| !parts.contains(hole))?;
+    let known: Vec<String> = parts.iter().map(|part| format!("`{{{part}}}`")).collect();
+    let help = format!("write one of {}", known.join(", "));
+    Some(KindProblem::error("fields", "", format!("nothing fills `{{{unknown}}}`"), help))
 }
 
 /// What consumers read is made of the parts that a login has. `changing` where the user
 /// is another after each rotation; `example` says what to add.
 pub(crate) fn fields_problem(secret: &SecretView<'_>, changing: bool, example: &str) -> Option<KindProblem> {
     let problem = |message: String, help: &str| Some(KindProblem::error("fields", "", message, help));
-    let holes: BTreeSet<&str> = secret
-        .fields
-        .iter()
-        .flat_map(|fields| fields.values())
-        .filter_map(|field| field.template.as_ref())
-        .flat_map(|template| template.holes())
-        .collect();
-    if let Some(unknown) = holes.iter().find(|hole| !PARTS.contains(hole)) {
-        let known: Vec<String> = PARTS.iter().map(|part| format!("`{{{part}}}`")).collect();
-        return problem(
-            format!("nothing fills `{{{unknown}}}`"),
-            &format!("write one of {}", known.join(", ")),
-        );
+    let holes = holes_of(secret);
+    if let Some(unknown) = unknown_hole(&holes, &PARTS) {
+        return Some(unknown);
     }
     if !holes.contains("password") {
         return problem(format!("consumers of `{}` would read no password", secret.id), example);

@@ -5,6 +5,7 @@
 mod bounds;
 pub mod command;
 pub mod http;
+pub mod iam_last_used;
 pub mod json_metric;
 pub mod postgres_sessions;
 pub mod prometheus;

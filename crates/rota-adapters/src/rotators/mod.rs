@@ -1,5 +1,6 @@
 //! Rotators: one file or folder a kind.
 
+pub mod aws_iam;
 pub mod generated;
 pub mod operator;
 pub mod postgres;

@@ -80,8 +80,8 @@ pub(crate) fn in_place(policy: &mut Policy) {
 async fn with_databases(policy: &mut Policy, world: &World) -> Vec<TestDatabase> {
     let mut databases = Vec::new();
     let Policy { secrets, stores, .. } = policy;
-    // A user of Redis is rotated at a real server by the tests of its kind.
-    secrets.retain(|_, secret| secret.kind != "redis-acl");
+    // Users of Redis and keys of IAM are rotated at servers of their own by the tests of their kinds.
+    secrets.retain(|_, secret| !["redis-acl", "aws-iam-access-key"].contains(&secret.kind.as_str()));
     for secret in secrets.values_mut().filter(|secret| secret.kind == "postgres") {
         let database = shared().unwrap().fresh_database().await.unwrap();
         let store = &stores[secret.primary_store().unwrap()];

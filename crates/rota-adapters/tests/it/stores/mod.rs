@@ -1,5 +1,5 @@
 //! Each kind of store: the shared promises, then what is its own.
 
-mod aws_secrets_manager;
+pub(crate) mod aws_secrets_manager;
 mod env_file;
 mod vault_kv2;

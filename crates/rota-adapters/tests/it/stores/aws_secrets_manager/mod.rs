@@ -33,7 +33,7 @@ async fn sdk(id: &str, key: &str) -> SdkConfig {
         .await
 }
 
-async fn environment_at(endpoint: &str, id: &str, key: &str) -> AdapterEnvironment {
+pub(crate) async fn environment_at(endpoint: &str, id: &str, key: &str) -> AdapterEnvironment {
     let aws = AwsEnvironment::with_config(sdk(id, key).await, Some(endpoint)).unwrap();
     AdapterEnvironment { aws, ..environment() }
 }

@@ -1,0 +1,5 @@
+//! Access keys on the AWS emulator, which checks signatures.
+
+mod keys;
+mod server;
+mod suite;
