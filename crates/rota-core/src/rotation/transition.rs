@@ -335,7 +335,11 @@ fn resumed(mut rotation: Rotation, now: Timestamp) -> Result<Rotation, IllegalEv
         return Err(if rotation.step().is_none() { IllegalEvent::Ended } else { IllegalEvent::NotHeld });
     };
     let intent = intent.map(|intent| run_again(step, &reason, intent));
-    let undone = matches!(reason, HoldReason::RolloutFailed { .. }) && step.nature() != Nature::Rollout;
+    // What a store did not show, instances that started meanwhile have not read.
+    let unseen =
+        matches!(reason, HoldReason::Foreign { .. } | HoldReason::Differs { .. }) && intent.is_none();
+    let failed = matches!(reason, HoldReason::RolloutFailed { .. });
+    let undone = (failed || unseen) && step.nature() != Nature::Rollout;
     let rollout = rotation.finished_rollout().filter(|_| undone);
     let facts = &mut rotation.facts;
     facts.evidence_after = Some(now);

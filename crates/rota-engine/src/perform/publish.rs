@@ -71,7 +71,7 @@ pub(super) async fn publish(session: &mut Session<'_>, step: Step) -> Result<(),
     let targets = targets(session)?;
 
     if session.rotation().open_intent().is_none() {
-        let bases = bases(session, &targets).await?;
+        let bases = bases(session, &targets, &desired, &allowed).await?;
         intend_anew(session, bases, 0).await?;
     }
     let mut refs: BTreeMap<StoreId, BTreeMap<String, VersionRef>> = BTreeMap::new();
@@ -155,16 +155,52 @@ fn targets(session: &Session<'_>) -> Result<Vec<Target>, Fault> {
     Ok(targets)
 }
 
+/// What every place holds right before. Nothing is written anywhere while one of them
+/// does not show the last publication: its consumers would be a list behind.
 async fn bases(
     session: &mut Session<'_>,
     targets: &[Target],
+    desired: &BTreeMap<FieldName, SecretValue>,
+    allowed: &[BTreeMap<FieldName, SecretValue>],
 ) -> Result<BTreeMap<String, Option<VersionRef>>, Halt> {
     let mut bases = BTreeMap::new();
     for target in targets {
-        let stored = session.call("reading what is published", target.store.read(&target.path)).await?;
-        bases.insert(target.key(), stored.map(|stored| stored.version));
+        let version = match believed_standing(session, target, desired, allowed).await? {
+            Standing::Applied(version) => Some(version),
+            Standing::Absent(stored) => stored.map(|stored| stored.version),
+            Standing::Foreign(detail) => return Err(foreign(session, detail)),
+        };
+        bases.insert(target.key(), version);
     }
     Ok(bases)
+}
+
+fn foreign(session: &Session<'_>, detail: String) -> Halt {
+    let step = session.rotation().step().unwrap_or(Step::Promote);
+    Halt::Held(HoldReason::Foreign { step, detail })
+}
+
+/// Nothing is purged before every store shows the last publication.
+pub(super) async fn must_be_shown(session: &mut Session<'_>) -> Result<(), Halt> {
+    let Some(list) = session.rotation().facts.publication.as_ref().map(|publication| publication.list) else {
+        return Ok(());
+    };
+    let old = material(session, Which::Old).await?.map(|material| material.fields);
+    let new = material(session, Which::New).await?.map(|material| material.fields);
+    let entry = Arc::clone(&session.claim.policy);
+    let published = written(&entry, list, old.as_ref(), new.as_ref())?;
+    for target in targets(session)? {
+        let detail = match believed_standing(session, &target, &published, &[]).await? {
+            Standing::Applied(_) | Standing::Absent(Some(_)) => continue,
+            Standing::Absent(None) => "nothing stands there".to_owned(),
+            Standing::Foreign(detail) => detail,
+        };
+        let store = &target.store_policy.id;
+        return Err(Halt::Held(HoldReason::Differs {
+            detail: format!("store `{store}` does not show the last publication: {detail}"),
+        }));
+    }
+    Ok(())
 }
 
 /// Writes one path unless the intent's write is there already; merges again where
@@ -178,10 +214,7 @@ async fn write(
     for _ in 0..MERGES {
         let base = match believed_standing(session, target, desired, allowed).await? {
             Standing::Applied(version) => return Ok(version),
-            Standing::Foreign(detail) => {
-                let step = session.rotation().step().unwrap_or(Step::Promote);
-                return Err(Halt::Held(HoldReason::Foreign { step, detail }));
-            }
+            Standing::Foreign(detail) => return Err(foreign(session, detail)),
             Standing::Absent(base) => base,
         };
         let version = base.as_ref().map(|stored| stored.version.clone());
@@ -238,11 +271,9 @@ fn standing(
     desired: &BTreeMap<FieldName, SecretValue>,
     allowed: &[BTreeMap<FieldName, SecretValue>],
 ) -> Result<Standing, Halt> {
-    let base = session
-        .rotation()
-        .open_intent()
-        .and_then(|intent| intent.bases.get(&target.key()).cloned())
-        .flatten();
+    let intent = session.rotation().open_intent();
+    let base = intent.and_then(|intent| intent.bases.get(&target.key()).cloned()).flatten();
+    let differs = || format!("`{}` does not hold what this rotation published there", target.path);
     let Some(stored) = stored else { return Ok(Standing::Absent(None)) };
     let mine = own(target, &stored.value)?;
     if base.as_ref() == Some(&stored.version) {
@@ -250,11 +281,7 @@ fn standing(
             return Ok(Standing::Absent(Some(stored)));
         }
         let known = stands(target, &mine, allowed) || stands(target, &mine, std::slice::from_ref(desired));
-        return Ok(if known {
-            Standing::Absent(Some(stored))
-        } else {
-            Standing::Foreign(format!("`{}` does not hold what this rotation published there", target.path))
-        });
+        return Ok(if known { Standing::Absent(Some(stored)) } else { Standing::Foreign(differs()) });
     }
     if stands(target, &mine, std::slice::from_ref(desired)) {
         return Ok(Standing::Applied(stored.version));
@@ -266,7 +293,10 @@ fn standing(
         // The document moved on for another secret's sake; ours is still to be written.
         return Ok(Standing::Absent(Some(stored)));
     }
-    Ok(Standing::Foreign(format!("someone else wrote `{}` while this rotation was publishing", target.path)))
+    Ok(Standing::Foreign(match intent {
+        Some(_) => format!("someone else wrote `{}` while this rotation was publishing", target.path),
+        None => differs(),
+    }))
 }
 
 /// The third value of an emergency replaces whatever the rotation that it took over

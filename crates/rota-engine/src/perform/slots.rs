@@ -11,7 +11,7 @@ use rota_core::submission;
 use rota_core::value::{Bundle, SecretValue};
 use serde_json::json;
 
-use super::publish::{LOOK_AGAIN_AFTER, LOOKS_AGAIN};
+use super::publish::{LOOK_AGAIN_AFTER, LOOKS_AGAIN, must_be_shown};
 use super::{intend, intend_anew, taken_over, target};
 use crate::document_io;
 use crate::guard::Guard;
@@ -323,9 +323,13 @@ fn fields_of(secret: &SecretPolicy, parts: &Bundle) -> Result<Bundle, Fault> {
     Ok(Bundle::new(fields.collect::<Result<_, Fault>>()?))
 }
 
-/// Empties the slots of this rotation and of those it took over.
+/// Empties the slots of this rotation and of those it took over, once every store shows
+/// what they would be needed for.
 pub(super) async fn purge(session: &mut Session<'_>) -> Result<(), Halt> {
     let (_, store) = session.primary()?;
+    if session.rotation().open_intent().is_none() {
+        must_be_shown(session).await?;
+    }
     intend(session, BTreeMap::new()).await?;
     let mut rotations = vec![session.rotation().id];
     rotations.extend(session.rotation().order.supersedes.iter().copied());

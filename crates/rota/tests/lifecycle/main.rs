@@ -16,6 +16,7 @@ mod examples;
 mod handed_in;
 mod interrupted;
 mod lives;
+mod mirrors;
 mod operator;
 mod pinned;
 mod postgres;
