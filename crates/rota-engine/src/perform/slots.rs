@@ -327,7 +327,9 @@ fn fields_of(secret: &SecretPolicy, parts: &Bundle) -> Result<Bundle, Fault> {
 /// what they would be needed for.
 pub(super) async fn purge(session: &mut Session<'_>) -> Result<(), Halt> {
     let (_, store) = session.primary()?;
-    if session.rotation().open_intent().is_none() {
+    let step = session.rotation().step();
+    // One that was begun before may have emptied the slots that tell what is published.
+    if !step.is_some_and(|step| session.rotation().facts.attempted.contains(&step)) {
         must_be_shown(session).await?;
     }
     intend(session, BTreeMap::new()).await?;
