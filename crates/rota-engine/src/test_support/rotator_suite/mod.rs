@@ -62,6 +62,19 @@ pub trait RotatorUnderTest: Send + Sync {
 macro_rules! rotator_suite {
     ($subject:expr) => {
         $crate::rotator_suite! { @ $subject;
+            where_both_leaked_a_third_value_takes_over_whatever_the_step
+        }
+        $crate::rotator_suite! { @each $subject }
+    };
+    // For a target that holds two values and no third.
+    ($subject:expr, holds two) => {
+        $crate::rotator_suite! { @ $subject;
+            where_both_leaked_and_no_third_fits_nothing_in_use_is_taken_away
+        }
+        $crate::rotator_suite! { @each $subject }
+    };
+    (@each $subject:expr) => {
+        $crate::rotator_suite! { @ $subject;
             twenty_rotations_back_to_back_refuse_no_use
             every_call_may_fail_once
             every_call_may_lose_its_answer_once
@@ -72,7 +85,6 @@ macro_rules! rotator_suite {
             a_rollback_may_be_disturbed_at_every_call
             an_older_value_that_leaked_is_refused_whatever_the_step
             a_newer_value_that_leaked_is_refused_whatever_the_step
-            where_both_leaked_a_third_value_takes_over_whatever_the_step
             an_effect_that_lands_late_changes_nothing
             somebody_elses_value_is_never_overwritten
         }
@@ -375,6 +387,17 @@ pub async fn a_newer_value_that_leaked_is_refused_whatever_the_step(subject: Sub
 
 pub async fn where_both_leaked_a_third_value_takes_over_whatever_the_step(subject: Subject) {
     emergency_at_every_step(subject, None).await;
+}
+
+/// Both keys leaked and both are in the only places there are: a person is asked, and until
+/// then the published value works.
+pub async fn where_both_leaked_and_no_third_fits_nothing_in_use_is_taken_away(subject: Subject) {
+    let harness = Harness::new(subject).await;
+    order_at(&harness, Step::Watch, OrderKind::Emergency { suspect: None }).await;
+    harness.work_until(|harness| harness.held().is_some() || harness.outcome().is_some()).await;
+    let reason = harness.held().expect("it is held");
+    assert!(reason.contains("delete-access-key"), "no command that makes room: {reason}");
+    assert!(harness.subject.uses(&harness.published()).await, "the published value is refused");
 }
 
 /// An effect of a process that is long gone reaches the target after the rotation has

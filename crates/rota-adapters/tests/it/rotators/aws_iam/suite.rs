@@ -5,4 +5,4 @@ use std::sync::Arc;
 
 use super::server::User;
 
-rota_engine::rotator_suite!(Arc::new(User::new().await));
+rota_engine::rotator_suite!(Arc::new(User::new().await), holds two);
