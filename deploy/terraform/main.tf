@@ -90,6 +90,12 @@ variable "assumed_role_arns" {
   default     = []
 }
 
+variable "rotated_iam_user_arns" {
+  description = "The IAM users whose access keys are rotated"
+  type        = list(string)
+  default     = []
+}
+
 variable "database_user_arns" {
   description = "Log in at the state database with IAM: arn:...:rds-db:REGION:ACCOUNT:dbuser:RESOURCE/USER"
   type        = list(string)
@@ -264,6 +270,24 @@ data "aws_iam_policy_document" "task" {
       sid       = "OtherRoles"
       actions   = ["sts:AssumeRole"]
       resources = var.assumed_role_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.rotated_iam_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "AccessKeys"
+      actions   = ["iam:CreateAccessKey", "iam:DeleteAccessKey", "iam:ListAccessKeys", "iam:UpdateAccessKey"]
+      resources = var.rotated_iam_user_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.rotated_iam_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "LastUses"
+      actions   = ["iam:GetAccessKeyLastUsed"]
+      resources = ["*"]
     }
   }
 
