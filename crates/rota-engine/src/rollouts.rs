@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
-use rota_core::id::ConsumerId;
+use rota_core::id::{ConsumerId, EffectNo};
 use rota_core::policy::model::{PolicyEntry, PublishForm};
 use rota_core::publication::paths;
 use rota_core::rotation::{Publication, backoff};
@@ -232,7 +232,8 @@ impl Engine {
             secret: None,
             rotation: None,
             step: None,
-            effect: None,
+            // The consumer is the target, and its generations grow.
+            effect: Some(EffectNo(claim.generation)),
             actor: self.settings.holder.clone(),
             detail: json!({
                 "consumer": claim.consumer.id,

@@ -26,5 +26,5 @@ pub use migrate::{BinaryVersion, Migrated, check_schema, migrate};
 pub use orders::{Adoption, Asked, IncarnationState, Orders, Submission};
 pub use reports::{
     ChannelStatus, Counts, Exported, HistoryFilter, HistoryLine, InFlight, NotWhole, ObservationLine,
-    OrderLine, Orphan, OverdueSecret, Reports, RolloutLine, RotationSummary, SecretStatus,
+    OrderLine, Orphan, OverdueSecret, Reports, RolloutLine, RotationSummary, SecretStatus, ServedRollout,
 };

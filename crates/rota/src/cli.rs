@@ -303,6 +303,9 @@ pub(crate) struct HistoryList {
     /// One line for each rotation, or every recorded event
     #[arg(long)]
     pub(crate) events: bool,
+    /// One line for each rollout that served these rotations
+    #[arg(long, conflicts_with = "events")]
+    pub(crate) rollouts: bool,
     /// How it is written; --json is the same as json
     #[arg(long, value_enum, default_value_t = HistoryFormat::Table)]
     pub(crate) format: HistoryFormat,

@@ -150,6 +150,23 @@ pub struct HistoryEntry {
     pub detail: serde_json::Value,
 }
 
+impl HistoryEntry {
+    /// That a rotation asked for rollouts: by consumer the generation that serves it. The
+    /// rollout's own lines name both.
+    #[must_use]
+    pub fn rollouts_asked(rotation: &Rotation, generations: &BTreeMap<ConsumerId, i64>, actor: &str) -> Self {
+        Self {
+            kind: "rollout.asked".to_owned(),
+            secret: Some(rotation.secret.clone()),
+            rotation: Some(rotation.id),
+            step: rotation.step(),
+            effect: None,
+            actor: actor.to_owned(),
+            detail: serde_json::json!({ "rollouts": generations }),
+        }
+    }
+}
+
 /// One look at one check of one consumer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {

@@ -74,7 +74,8 @@ pub(super) async fn record(
     };
     record_secret(&mut tx, &record).await?;
     rollout::publish(&mut tx, held, &record).await?;
-    rollout::request(&mut tx, &record).await?;
+    let mut history = record.history.clone();
+    history.extend(rollout::request(&mut tx, &record).await?);
     for (order, outcome) in &record.handled {
         due::handle_order(&mut tx, *order, outcome).await?;
     }
@@ -84,7 +85,7 @@ pub(super) async fn record(
             sqlx::query("DELETE FROM rota.exclusive_claims WHERE rotation = $1").bind(held.rotation.id.0);
         query.execute(&mut *tx).await.doing(DOING)?;
     }
-    append_history(&mut tx, &record.history).await?;
+    append_history(&mut tx, &history).await?;
     outbox::add(&mut tx, &record.notices).await?;
     tx.commit().await.doing(DOING)?;
     Ok(now)

@@ -13,11 +13,11 @@ use rota_core::id::{ConsumerId, Epoch, SecretId};
 use rota_core::policy::model::PolicyEntry;
 use rota_core::rotation::{Publication, RolloutEvidence};
 use rota_engine::ports::{
-    Claim, JournalError, Record, RolloutClaim, RolloutRecord, RolloutState, TAKEN_OVER,
+    Claim, HistoryEntry, JournalError, Record, RolloutClaim, RolloutRecord, RolloutState, TAKEN_OVER,
 };
 use sqlx::{PgConnection, Row as _};
 
-use super::{PgJournal, append_history, from_json, micros, outbox, secret_id, sql_time, to_json, wake};
+use super::{ACTOR, PgJournal, append_history, from_json, micros, outbox, secret_id, sql_time, to_json, wake};
 use crate::error::{Doing as _, unreadable};
 
 /// Keeps what consumers read from now on.
@@ -48,7 +48,7 @@ const REQUEST: &str = "\
             wake_at = least(o.wake_at, clock_timestamp()),
             epoch = nextval('rota.epochs'), holder = NULL, lease_until = NULL
         FROM wanted w WHERE o.consumer = w.consumer AND o.state = 'requested'
-        RETURNING o.consumer),
+        RETURNING o.consumer, o.generation),
     fresh AS (
         UPDATE rota.consumers c SET last_generation = c.last_generation + 1
         FROM wanted w WHERE c.id = w.consumer AND c.id NOT IN (SELECT consumer FROM joined)
@@ -59,16 +59,21 @@ const REQUEST: &str = "\
         FROM wanted w
         WHERE o.consumer = w.consumer AND o.state <> 'requested'
           AND (o.serves_until IS NULL OR o.serves_until >= coalesce($3, clock_timestamp())))
-    INSERT INTO rota.rollouts (consumer, generation, state, detail, policy, published_at, requested_at, wake_at, epoch)
-    SELECT f.id, f.last_generation, 'requested', '{\"state\": \"requested\"}', f.policy::jsonb,
-           coalesce($3, clock_timestamp()), clock_timestamp(), clock_timestamp(), nextval('rota.epochs')
-    FROM fresh f";
+    made AS (
+        INSERT INTO rota.rollouts
+            (consumer, generation, state, detail, policy, published_at, requested_at, wake_at, epoch)
+        SELECT f.id, f.last_generation, 'requested', '{\"state\": \"requested\"}', f.policy::jsonb,
+               coalesce($3, clock_timestamp()), clock_timestamp(), clock_timestamp(), nextval('rota.epochs')
+        FROM fresh f
+        RETURNING consumer, generation)
+    SELECT consumer, generation FROM joined UNION ALL SELECT consumer, generation FROM made";
 
-/// Asks for the rollouts of the record, for the rotation's last publication.
-pub(super) async fn request(tx: &mut PgConnection, record: &Record) -> Result<(), Fault> {
+/// Asks for the rollouts of the record, for the rotation's last publication; returns the
+/// line of history that says so.
+pub(super) async fn request(tx: &mut PgConnection, record: &Record) -> Result<Option<HistoryEntry>, Fault> {
     const DOING: &str = "asking for rollouts";
     if record.rollouts.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let wanted: BTreeMap<&str, String> = record
         .rollouts
@@ -85,12 +90,19 @@ pub(super) async fn request(tx: &mut PgConnection, record: &Record) -> Result<()
         take_over(&mut *tx, &ids).await?;
     }
     let published = record.publication.as_ref().or(record.rotation.facts.publication.as_ref());
-    let query = sqlx::query(REQUEST)
+    let query = sqlx::query_as(REQUEST)
         .bind(&ids)
         .bind(policies)
         .bind(published.map(|publication| sql_time(publication.at)));
-    query.execute(&mut *tx).await.doing(DOING)?;
-    wake(tx, "rollout").await
+    let asked: Vec<(String, i64)> = query.fetch_all(&mut *tx).await.doing(DOING)?;
+    wake(tx, "rollout").await?;
+    let generations = asked
+        .into_iter()
+        .map(|(consumer, generation)| {
+            Ok((ConsumerId::new(&consumer).map_err(|_| unreadable("a consumer's name"))?, generation))
+        })
+        .collect::<Result<_, Fault>>()?;
+    Ok(Some(HistoryEntry::rollouts_asked(&record.rotation, &generations, ACTOR)))
 }
 
 /// Ends what is under way: an emergency does not wait for it. Whoever holds it

@@ -62,14 +62,21 @@ impl FromRow<'_, PgRow> for HistoryLine {
     }
 }
 
-/// By the columns that have an index; the newest of what fits, told oldest first.
+/// By the columns that have an index; the newest of what fits, told oldest first. A secret
+/// and a rotation have the lines of the rollouts that served them beside their own.
 const HISTORY: &str = "\
     SELECT * FROM (
         SELECT h.chain, h.seq, h.at, h.kind, h.secret, h.rotation, h.step, h.effect, h.actor, h.db_user, h.detail
-        FROM rota.history h
-        WHERE ($1::text IS NULL OR h.chain = 'secret:' || $1)
-          AND ($2::uuid IS NULL OR h.rotation = $2)
-          AND ($3::text IS NULL OR h.kind = $3 OR (right($3, 1) = '.' AND starts_with(h.kind, $3)))
+        FROM (
+            SELECT * FROM rota.history own
+            WHERE ($1::text IS NULL OR own.chain = 'secret:' || $1) AND ($2::uuid IS NULL OR own.rotation = $2)
+            UNION ALL
+            SELECT * FROM rota.history served
+            WHERE ($1 IS NOT NULL OR $2 IS NOT NULL) AND served.chain = 'system'
+              AND served.seq IN (
+                  SELECT r.seq FROM rota.rollout_history r
+                  WHERE ($1 IS NULL OR r.served_secret = $1) AND ($2 IS NULL OR r.served_rotation = $2))) h
+        WHERE ($3::text IS NULL OR h.kind = $3 OR (right($3, 1) = '.' AND starts_with(h.kind, $3)))
           AND ($4::timestamptz IS NULL OR h.appended_at >= $4)
           AND ($5::timestamptz IS NULL OR h.appended_at < $5)
         ORDER BY h.appended_at DESC, h.chain DESC, h.seq DESC

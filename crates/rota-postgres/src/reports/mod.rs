@@ -14,12 +14,13 @@ use rota_core::fault::Fault;
 use rota_core::id::{RotationId, SecretId, StoreId, VersionRef};
 use rota_engine::ports::AcceptedPolicy;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 pub use audit::{Exported, NotWhole};
 pub use history::{HistoryFilter, HistoryLine};
 pub use rows::{
     ChannelStatus, Counts, InFlight, ObservationLine, OrderLine, Orphan, OverdueSecret, RolloutLine,
-    RotationSummary, SecretStatus,
+    RotationSummary, SecretStatus, ServedRollout,
 };
 
 use crate::connect::JournalPool;
@@ -203,6 +204,17 @@ impl Reports {
             ORDER BY requested_at DESC, consumer";
         let micros = i64::try_from(back.as_micros()).unwrap_or(i64::MAX / 4);
         sqlx::query_as(sql).bind(micros).fetch_all(self.pool()).await.doing("reading rollouts")
+    }
+
+    /// The rollouts that served those rotations, as they were asked for.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn rollouts_of(&self, rotations: &[RotationId]) -> Result<Vec<ServedRollout>, Fault> {
+        let sql = "SELECT * FROM rota.rotation_rollouts WHERE rotation = ANY ($1) \
+            ORDER BY asked_at, consumer, generation";
+        let ids: Vec<Uuid> = rotations.iter().map(|id| id.0).collect();
+        sqlx::query_as(sql).bind(ids).fetch_all(self.pool()).await.doing("reading rollouts")
     }
 
     /// The observations of one rotation, the newest first.

@@ -271,6 +271,43 @@ impl FromRow<'_, PgRow> for RolloutLine {
     }
 }
 
+/// A rollout, as one of the rotations that it served sees it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServedRollout {
+    pub secret: String,
+    pub rotation: Uuid,
+    /// The step that asked for it.
+    pub step: Option<String>,
+    pub asked_at: Timestamp,
+    pub consumer: String,
+    pub generation: i64,
+    /// `requested`, `starting`, `begun`, `finished`, `failed`.
+    pub state: String,
+    pub begun_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub failures: i32,
+    /// Why it failed.
+    pub detail: Option<String>,
+}
+
+impl FromRow<'_, PgRow> for ServedRollout {
+    fn from_row(row: &PgRow) -> SqlResult<Self> {
+        Ok(Self {
+            secret: row.try_get("secret")?,
+            rotation: row.try_get("rotation")?,
+            step: row.try_get("step")?,
+            asked_at: always(row, "asked_at")?,
+            consumer: row.try_get("consumer")?,
+            generation: row.try_get("generation")?,
+            state: row.try_get("state")?,
+            begun_at: time(row, "begun_at")?,
+            ended_at: time(row, "ended_at")?,
+            failures: row.try_get("failures")?,
+            detail: row.try_get("detail")?,
+        })
+    }
+}
+
 /// One look at one check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ObservationLine {

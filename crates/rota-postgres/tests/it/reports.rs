@@ -1,11 +1,15 @@
 //! What people read.
 
 use rota_core::rotation::{Event, HoldReason, apply};
-use rota_engine::ports::{Journal as _, Observation, OrderKind, Reading, Record, Verdict};
+use rota_engine::ports::{
+    Claim, HistoryEntry, Journal as _, Observation, OrderKind, Reading, Record, RolloutRecord, RolloutState,
+    Verdict,
+};
 use rota_engine::test_support::journal_suite::parts::{
     HOUR, LEASE, ending, line, notice, open_and_claim, promoted, published, same, secret,
 };
-use rota_postgres::HistoryFilter;
+use rota_postgres::{HistoryFilter, ServedRollout};
+use serde_json::json;
 
 use crate::support::{ann, database, orders, reports, with_secrets};
 
@@ -131,6 +135,61 @@ async fn history_is_narrowed_by_secret_rotation_kind_and_time() {
     let lines = reports.history(&all).await.unwrap();
     assert_eq!((lines[1].actor.as_deref(), lines[1].db_user.as_str()), (Some("suite"), "postgres"));
     assert_eq!(lines[1].detail["with \"quotes\""][1], "2.5");
+}
+
+#[tokio::test]
+async fn the_rollouts_of_a_rotation_are_found_by_it_and_by_its_secret() {
+    let database = database().await;
+    let journal = with_secrets(&database, &["A", "B", "C"]).await;
+    let a = open_and_claim(&journal, "A").await;
+    let b = open_and_claim(&journal, "B").await;
+    let c = open_and_claim(&journal, "C").await;
+    // One rollout of `backend` serves two rotations; `worker` follows only one.
+    journal.record(&a, published(&a, a.now, &["backend"])).await.unwrap();
+    journal.record(&b, published(&b, b.now, &["backend", "worker"])).await.unwrap();
+    while let Some(claim) = journal.claim_rollout("suite", LEASE).await.unwrap() {
+        let detail = json!({ "consumer": claim.consumer.id, "generation": claim.generation });
+        let line = |kind: &str| HistoryEntry { secret: None, detail: detail.clone(), ..line(kind, "A") };
+        for (state, kind) in
+            [(RolloutState::Starting, "rollout.intended"), (RolloutState::Finished, "rollout.finished")]
+        {
+            let record = RolloutRecord {
+                state,
+                failures: 0,
+                wake_at: None,
+                history: vec![line(kind)],
+                notices: Vec::new(),
+            };
+            journal.record_rollout(&claim, record).await.unwrap();
+        }
+    }
+    journal.record(&c, published(&c, c.now, &["backend"])).await.unwrap();
+
+    let reports = reports(&database).await;
+    let served = async |of: &[&Claim]| {
+        let ids: Vec<_> = of.iter().map(|claim| claim.rotation.id).collect();
+        let found = reports.rollouts_of(&ids).await.unwrap();
+        let short = |line: ServedRollout| format!("{} {} {}", line.consumer, line.generation, line.state);
+        found.into_iter().map(short).collect::<Vec<_>>()
+    };
+    assert_eq!(served(&[&a]).await, ["backend 1 finished"]);
+    assert_eq!(served(&[&b]).await, ["backend 1 finished", "worker 1 finished"]);
+    assert_eq!(served(&[&c]).await, ["backend 2 requested"]);
+    assert_eq!(served(&[]).await, [""; 0]);
+    let lines = async |filter: HistoryFilter| {
+        let found = reports.history(&HistoryFilter { kind: Some("rollout.".to_owned()), ..filter }).await;
+        let found = found.unwrap().into_iter();
+        found.map(|line| format!("{} {}", line.chain, line.kind)).collect::<Vec<_>>()
+    };
+    let of_a = lines(HistoryFilter { secret: Some(secret("A")), ..HistoryFilter::default() }).await;
+    assert_eq!(of_a, ["secret:A rollout.asked", "system rollout.intended", "system rollout.finished"]);
+    let of_b = lines(HistoryFilter { rotation: Some(b.rotation.id), ..HistoryFilter::default() }).await;
+    assert_eq!(of_b.len(), 1 + 2 * 2, "{of_b:?}");
+    let of_c = lines(HistoryFilter { secret: Some(secret("C")), ..HistoryFilter::default() }).await;
+    assert_eq!(of_c, ["secret:C rollout.asked"]);
+    let all = lines(HistoryFilter::default()).await;
+    assert_eq!(all.len(), 3 + 2 * 2, "a line stands once: {all:?}");
+    reports.verify_history(&[]).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `rota history`: what happened, whether it is whole, and its export.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -7,7 +8,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rota_core::audit::Anchor;
-use rota_postgres::{HistoryFilter, HistoryLine, NotWhole, Reports, RotationSummary};
+use rota_core::id::RotationId;
+use rota_postgres::{HistoryFilter, HistoryLine, NotWhole, Reports, RotationSummary, ServedRollout};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -29,6 +32,7 @@ pub(super) async fn run(context: &Context, history: &History) -> Outcome {
         return Err(unknown_secret(name));
     }
     match &history.command {
+        None if history.list.rollouts => rollouts(context, &reports, &history.list).await,
         None if history.list.events => events(context, &reports, &history.list).await,
         None => rotations(context, &reports, &history.list).await,
         Some(HistoryCommand::Verify { anchor, anchors }) => {
@@ -57,14 +61,51 @@ fn start_of(day: Option<Date>) -> Result<Option<Timestamp>, Failure> {
     zoned.transpose().map_err(|_| Failure::invalid("a date is out of range"))
 }
 
-/// One line for each rotation, oldest first.
-async fn rotations(context: &Context, reports: &Reports, list: &HistoryList) -> Outcome {
+/// A rotation with the rollouts that served it.
+#[derive(Serialize)]
+struct Rotated {
+    #[serde(flatten)]
+    summary: RotationSummary,
+    rollouts: Vec<ServedRollout>,
+}
+
+impl Rotated {
+    /// `3 finished, 1 failed`; empty where no consumer had to follow.
+    fn rollouts_in_short(&self) -> String {
+        let mut states: Vec<(&str, usize)> = Vec::new();
+        for rollout in &self.rollouts {
+            match states.iter_mut().find(|(state, _)| *state == rollout.state) {
+                Some((_, count)) => *count += 1,
+                None => states.push((&rollout.state, 1)),
+            }
+        }
+        states.iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The newest rotations of the list, oldest first.
+async fn rotated(reports: &Reports, list: &HistoryList) -> Result<Vec<Rotated>, Failure> {
     let since = start_of(list.since)?;
     let mut rotations = reports.rotations(list.name.as_ref(), list.limit).await?;
     rotations.retain(|rotation| {
         since.is_none_or(|since| rotation.ended_at.unwrap_or(rotation.opened_at) >= since)
     });
     rotations.reverse();
+    let ids: Vec<RotationId> = rotations.iter().map(|rotation| RotationId(rotation.rotation)).collect();
+    let mut rollouts: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for rollout in reports.rollouts_of(&ids).await? {
+        rollouts.entry(rollout.rotation).or_default().push(rollout);
+    }
+    let with_rollouts = |summary: RotationSummary| {
+        let rollouts = rollouts.remove(&summary.rotation).unwrap_or_default();
+        Rotated { summary, rollouts }
+    };
+    Ok(rotations.into_iter().map(with_rollouts).collect())
+}
+
+/// One line for each rotation, oldest first.
+async fn rotations(context: &Context, reports: &Reports, list: &HistoryList) -> Outcome {
+    let rotations = rotated(reports, list).await?;
     let out = context.output;
     match format_of(context, list) {
         HistoryFormat::Json => out.document(&json!({ "rotations": rotations }))?,
@@ -78,12 +119,14 @@ async fn rotations(context: &Context, reports: &Reports, list: &HistoryList) -> 
             let accepted = reports.accepted_policy().await?;
             let environment = accepted
                 .map_or("-", |accepted| wiring::environment_word(accepted.policy.shared().environment));
-            for rotation in rotations.iter().filter(|rotation| rotation.ended_at.is_some()) {
+            let summaries = rotations.iter().map(|rotation| &rotation.summary);
+            for rotation in summaries.filter(|rotation| rotation.ended_at.is_some()) {
                 out.line(runbook_line(rotation, environment))?;
             }
         }
         HistoryFormat::Table => {
-            let rows = rotations.iter().map(|rotation| {
+            let rows = rotations.iter().map(|rotated| {
+                let rotation = &rotated.summary;
                 let tone = match rotation.phase.as_str() {
                     "completed" => Tone::Good,
                     "held" | "abandoned" => Tone::Bad,
@@ -94,12 +137,14 @@ async fn rotations(context: &Context, reports: &Reports, list: &HistoryList) -> 
                     rotation.secret.clone(),
                     out.paint(tone, &rotation.phase),
                     rotation.promoted_at.map(utc).unwrap_or_default(),
+                    rotated.rollouts_in_short(),
                     rotation.ended_at.map(utc).unwrap_or_default(),
                     who(rotation).to_owned(),
                     rotation.reason.clone().unwrap_or_default(),
                 ]
             });
-            out.table(&["started", "secret", "state", "promoted", "ended", "by", "why"], rows)?;
+            let columns = ["started", "secret", "state", "promoted", "rollouts", "ended", "by", "why"];
+            out.table(&columns, rows)?;
         }
     }
     Ok(Exit::Success)
@@ -124,7 +169,7 @@ fn runbook_line(rotation: &RotationSummary, environment: &str) -> String {
     format!("{} | {} | {what} | {person} | {environment} | {how}", utc(at), rotation.secret)
 }
 
-const SUMMARY_COLUMNS: [&str; 12] = [
+const SUMMARY_COLUMNS: [&str; 13] = [
     "secret",
     "rotation",
     "state",
@@ -137,10 +182,15 @@ const SUMMARY_COLUMNS: [&str; 12] = [
     "promoted",
     "ended",
     "old_value_refused",
+    "rollouts",
 ];
 
-fn summary_row(rotation: &RotationSummary) -> [String; 12] {
-    let moment = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+fn moment(at: Option<Timestamp>) -> String {
+    at.map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn summary_row(rotated: &Rotated) -> [String; 13] {
+    let rotation = &rotated.summary;
     [
         rotation.secret.clone(),
         rotation.rotation.to_string(),
@@ -154,7 +204,82 @@ fn summary_row(rotation: &RotationSummary) -> [String; 12] {
         moment(rotation.promoted_at),
         moment(rotation.ended_at),
         rotation.refusal_evidence.clone().unwrap_or_default(),
+        rotated.rollouts_in_short(),
     ]
+}
+
+/// One line for each rollout, as the rotation that it served asked for it, oldest first.
+async fn rollouts(context: &Context, reports: &Reports, list: &HistoryList) -> Outcome {
+    let rotations = rotated(reports, list).await?;
+    let rollouts: Vec<&ServedRollout> = rotations.iter().flat_map(|rotation| &rotation.rollouts).collect();
+    let out = context.output;
+    match format_of(context, list) {
+        HistoryFormat::Json => out.document(&json!({ "rollouts": rollouts }))?,
+        HistoryFormat::Csv => {
+            out.line(csv(&ROLLOUT_COLUMNS.map(str::to_owned)))?;
+            for rollout in rollouts {
+                out.line(csv(&rollout_row(rollout)))?;
+            }
+        }
+        HistoryFormat::Runbook => return Err(only_rotations("--rollouts")),
+        HistoryFormat::Table => {
+            let rows = rollouts.iter().map(|rollout| {
+                let tone = match rollout.state.as_str() {
+                    "finished" => Tone::Good,
+                    "failed" => Tone::Bad,
+                    _ => Tone::Attention,
+                };
+                [
+                    utc(rollout.asked_at),
+                    rollout.secret.clone(),
+                    rollout.step.clone().unwrap_or_default(),
+                    format!("{} {}", rollout.consumer, rollout.generation),
+                    out.paint(tone, &rollout.state),
+                    rollout.begun_at.map(utc).unwrap_or_default(),
+                    rollout.ended_at.map(utc).unwrap_or_default(),
+                    rollout.detail.clone().unwrap_or_default(),
+                ]
+            });
+            out.table(&["asked", "secret", "step", "rollout", "state", "began", "ended", "why"], rows)?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+const ROLLOUT_COLUMNS: [&str; 11] = [
+    "secret",
+    "rotation",
+    "step",
+    "asked",
+    "consumer",
+    "generation",
+    "state",
+    "began",
+    "ended",
+    "failures",
+    "detail",
+];
+
+fn rollout_row(rollout: &ServedRollout) -> [String; 11] {
+    [
+        rollout.secret.clone(),
+        rollout.rotation.to_string(),
+        rollout.step.clone().unwrap_or_default(),
+        rollout.asked_at.to_string(),
+        rollout.consumer.clone(),
+        rollout.generation.to_string(),
+        rollout.state.clone(),
+        moment(rollout.begun_at),
+        moment(rollout.ended_at),
+        rollout.failures.to_string(),
+        rollout.detail.clone().unwrap_or_default(),
+    ]
+}
+
+/// The runbooks' format knows nothing else.
+fn only_rotations(option: &str) -> Failure {
+    Failure::new(Exit::Usage, "the runbooks' format has one line for each rotation")
+        .hint(format!("leave {option} out"))
 }
 
 /// Every recorded event, oldest first.
@@ -175,10 +300,7 @@ async fn events(context: &Context, reports: &Reports, list: &HistoryList) -> Out
                 out.line(csv(&event_row(event)))?;
             }
         }
-        HistoryFormat::Runbook => {
-            return Err(Failure::new(Exit::Usage, "the runbooks' format has one line for each rotation")
-                .hint("leave --events out"));
-        }
+        HistoryFormat::Runbook => return Err(only_rotations("--events")),
         HistoryFormat::Table => {
             let rows = events.iter().map(|event| {
                 [

@@ -44,8 +44,10 @@ async fn history_comes_as_table_json_csv_and_as_the_runbooks_write_it() {
 
     let events = world.ok(&["history", "QUICK", "--events", "--csv"]).stdout;
     assert!(events.starts_with("chain,seq,at,event,") && events.contains(",order.given,"), "{events}");
-    let usage = world.run(Login::Auditor, &["history", "--events", "--format", "runbook"]);
-    assert_eq!(usage.code, 2);
+    for part in ["--events", "--rollouts"] {
+        let usage = world.run(Login::Auditor, &["history", part, "--format", "runbook"]);
+        assert_eq!(usage.code, 2);
+    }
     assert_eq!(world.run(Login::Auditor, &["history", "NOBODY"]).code, 6);
     let future = world.ok(&["history", "--since", "2199-01-01", "--json"]).json();
     assert_eq!(future["rotations"], Value::Array(Vec::new()));
@@ -53,6 +55,45 @@ async fn history_comes_as_table_json_csv_and_as_the_runbooks_write_it() {
         world.ok(&["history", "--limit", "1", "--json"]).json()["rotations"][0]["secret"],
         "PROVIDER_KEY"
     );
+}
+
+#[tokio::test]
+async fn history_shows_the_rollouts_that_served_a_secret() {
+    let world = World::new().await;
+    let consumer = "[consumer.api]\nrollout = { kind = \"reread\", within = \"1s\" }\n\
+        unmonitored = \"a test\"\n\n[secret.QUICK]";
+    let policy = POLICY.replace("[secret.QUICK]", consumer).replace(
+        "consumers = \"none\"\ncadence = \"30d\"",
+        "consumers = [\"api\"]\ncadence = \"30d\"",
+    );
+    world.write_policy(&policy);
+    let _daemon = world.daemon();
+    world.ok(&["rotate", "QUICK", "--reason", "x"]);
+    world.wait("QUICK", "done", |status| !status["last_promoted_at"].is_null() && status["phase"].is_null());
+
+    let rotation = &world.ok(&["history", "QUICK", "--json"]).json()["rotations"][0];
+    let rollout = &rotation["rollouts"][0];
+    assert_eq!((&rollout["consumer"], &rollout["state"]), (&"api".into(), &"finished".into()));
+    assert_eq!(rollout["rotation"], rotation["rotation"]);
+    let alone = world.ok(&["history", "QUICK", "--rollouts", "--json"]).json();
+    assert_eq!(alone["rollouts"], rotation["rollouts"]);
+    let count = rotation["rollouts"].as_array().unwrap().len();
+    let table = world.ok(&["history", "QUICK"]).stdout;
+    assert!(table.contains(&format!("{count} finished")), "{table}");
+    let table = world.ok(&["history", "QUICK", "--rollouts"]).stdout;
+    assert!(table.starts_with("ASKED") && table.contains("promote_rollout"), "{table}");
+    let csv = world.ok(&["history", "QUICK", "--rollouts", "--csv"]).stdout;
+    assert!(csv.starts_with("secret,rotation,step,asked,consumer,generation,state,"), "{csv}");
+    assert!(csv.contains(",api,1,finished,"), "{csv}");
+    let csv = world.ok(&["history", "QUICK", "--csv"]).stdout;
+    assert!(csv.trim_end().ends_with(&format!(",{count} finished")), "{csv}");
+    let events = world.ok(&["history", "QUICK", "--events"]).stdout;
+    for kind in ["rollout.asked", "rollout.intended", "rollout.begun", "rollout.finished"] {
+        assert!(events.contains(kind), "{kind}: {events}");
+    }
+    let none = world.ok(&["history", "SLOW", "--rollouts", "--json"]).json();
+    assert_eq!(none["rollouts"], Value::Array(Vec::new()));
+    world.ok(&["history", "verify"]);
 }
 
 #[tokio::test]

@@ -418,7 +418,7 @@ impl Tables {
         if loses_intents && rotation.open_intent().is_some() && row.rotation.open_intent().is_none() {
             return Ok(now);
         }
-        row.rotation = rotation;
+        row.rotation = rotation.clone();
         if !row.in_flight() {
             row.lease_until = None;
         }
@@ -441,17 +441,21 @@ impl Tables {
         if let Some(publication) = publication {
             self.publications.insert(secret, (policy, publication));
         }
+        let mut asked = BTreeMap::new();
         for consumer in rollouts {
             if hurries {
                 self.take_over_rollout(&consumer.id, now);
             }
-            self.request_rollout(consumer, now);
+            asked.insert(consumer.id.clone(), self.request_rollout(consumer, now));
         }
         for (order, answer) in handled {
             self.answer(order, &answer);
         }
         self.observations.extend(observations.into_iter().map(|observation| (now, id, observation)));
         self.append(now, history);
+        if !asked.is_empty() {
+            self.append(now, vec![HistoryEntry::rollouts_asked(&rotation, &asked, "journal")]);
+        }
         self.publish_notices(notices);
         Ok(now)
     }

@@ -206,8 +206,8 @@ impl Tables {
     }
 
     /// Asks for a rollout of `consumer`: one that waits takes it along, else a new
-    /// generation is made.
-    pub(super) fn request_rollout(&mut self, consumer: ConsumerPolicy, now: Timestamp) {
+    /// generation is made. Returns the generation.
+    pub(super) fn request_rollout(&mut self, consumer: ConsumerPolicy, now: Timestamp) -> i64 {
         let epoch = self.next_epoch();
         let waiting =
             |row: &&mut RolloutRow| row.consumer.id == consumer.id && row.state == RolloutState::Requested;
@@ -219,7 +219,7 @@ impl Tables {
             // Whoever claimed it must not start it without knowing this publication.
             row.epoch = epoch;
             row.lease_until = None;
-            return;
+            return row.generation;
         }
         let generation = self
             .rollouts
@@ -240,6 +240,7 @@ impl Tables {
             lease_until: None,
             wake_at: Some(now),
         });
+        generation
     }
 
     /// Ends the rollout of `consumer` that is under way: an emergency does not wait for it.
