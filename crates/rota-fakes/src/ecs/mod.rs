@@ -232,6 +232,7 @@ impl Server {
             rolls_back: setup.rolls_back,
             failing_starts: 0,
             holds_draining: false,
+            events: Vec::new(),
             created: now,
         };
         let group = service.group();

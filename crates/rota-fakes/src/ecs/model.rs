@@ -176,7 +176,12 @@ pub(super) struct Service {
     /// Whether tasks that were told to stop go on draining.
     pub(super) holds_draining: bool,
     pub(super) created: Timestamp,
+    /// What ECS wrote down, oldest first.
+    pub(super) events: Vec<(Timestamp, String)>,
 }
+
+/// As many events as `DescribeServices` shows ("Service", Amazon ECS API Reference).
+const EVENTS_SHOWN: usize = 100;
 
 impl Service {
     pub(super) fn group(&self) -> String {
@@ -217,7 +222,10 @@ impl Service {
                 })
             })
             .collect();
+        let event = |(index, (at, message)): (usize, &(Timestamp, String))| json!({ "id": format!("event-{index}"), "createdAt": epoch(*at), "message": message });
+        let events: Vec<Value> = self.events.iter().enumerate().rev().take(EVENTS_SHOWN).map(event).collect();
         json!({
+            "events": events,
             "serviceArn": self.arn(region),
             "serviceName": self.name,
             "clusterArn": cluster_arn(region, &self.cluster),

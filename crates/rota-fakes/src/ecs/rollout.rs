@@ -250,6 +250,12 @@ impl Ecs {
         primary.state = RolloutState::Failed;
         primary.reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
         let failed = primary.id.clone();
+        // "Amazon ECS service event messages": what stays when the deployment is gone.
+        let message = format!(
+            "(service {}) (deployment {failed}) deployment failed: tasks failed to start.",
+            service.name
+        );
+        service.events.push((now, message));
         if service.rolls_back {
             let (good, reason) =
                 (service.last_good.clone(), "ECS deployment circuit breaker: rolling back.".to_owned());

@@ -60,6 +60,8 @@ pub(super) struct Memory {
 pub(super) struct Listing<'a> {
     pub(super) deployments: &'a [Deployment],
     pub(super) tasks: &'a [Task],
+    /// What ECS wrote down about the service lately: it stays when a deployment is gone.
+    pub(super) events: &'a [String],
     /// The definitions whose references are exactly those that are wanted; `None`
     /// where nothing is pinned.
     pub(super) pinned: Option<&'a BTreeSet<String>>,
@@ -73,7 +75,7 @@ pub(super) struct Listing<'a> {
 
 /// How far the deployment of `memory` is, and what to remember.
 pub(super) fn judge(listing: &Listing<'_>, memory: &Memory) -> (RolloutStatus, Memory) {
-    let followed = match follow(listing.deployments, memory) {
+    let followed = match follow(listing, memory) {
         Ok(followed) => followed,
         Err(detail) => return (RolloutStatus::Failed { detail }, memory.clone()),
     };
@@ -123,7 +125,8 @@ pub(super) fn judge(listing: &Listing<'_>, memory: &Memory) -> (RolloutStatus, M
 /// The deployment to look at: the remembered one while it is the service's newest,
 /// else the one that a person or a pipeline put over it. What ECS itself puts back
 /// is a failure.
-fn follow<'a>(deployments: &'a [Deployment], memory: &Memory) -> Result<&'a Deployment, String> {
+fn follow<'a>(listing: &Listing<'a>, memory: &Memory) -> Result<&'a Deployment, String> {
+    let deployments = listing.deployments;
     let ours = deployments.iter().find(|deployment| deployment.id == memory.deployment);
     if let Some(ours) = ours
         && (ours.is_primary || ours.state == DeploymentState::Failed)
@@ -134,13 +137,21 @@ fn follow<'a>(deployments: &'a [Deployment], memory: &Memory) -> Result<&'a Depl
         return Err(format!("deployment {} is gone and nothing took its place", memory.deployment));
     };
     let failing = ours.is_none() && memory.failed_tasks > 0;
-    if primary.rolls_back || failing {
+    // Between two looks a deployment may fail, be put back and be forgotten.
+    let given_up = listing.events.iter().any(|event| says_failed(event, &memory.deployment));
+    if primary.rolls_back || failing || given_up {
         return Err(format!(
             "deployment {} failed and {} put back what ran before; look at the service's events",
             memory.deployment, primary.id
         ));
     }
     Ok(primary)
+}
+
+/// `(service backend) (deployment ecs-svc/123) deployment failed: tasks failed to start.`
+/// ("Amazon ECS service event messages").
+fn says_failed(event: &str, deployment: &str) -> bool {
+    event.contains(&format!("(deployment {deployment})")) && event.contains("deployment failed")
 }
 
 /// What is still there of before, where anything is. A task whose age or definition
@@ -204,9 +215,21 @@ mod tests {
         memory: &Memory,
         now: i64,
     ) -> (RolloutStatus, Memory) {
-        let listing =
-            Listing { deployments, tasks, pinned: None, new_from: at(60), begun: Some(OURS), now: at(now) };
+        let listing = Listing { deployments, tasks, ..listing(now) };
         judge(&listing, memory)
+    }
+
+    /// Nothing is there and nothing is pinned.
+    fn listing<'a>(now: i64) -> Listing<'a> {
+        Listing {
+            deployments: &[],
+            tasks: &[],
+            events: &[],
+            pinned: None,
+            new_from: at(60),
+            begun: Some(OURS),
+            now: at(now),
+        }
     }
 
     fn is_under_way(status: &RolloutStatus) -> bool {
@@ -304,6 +327,26 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_and_was_put_back_between_two_looks_is_told_by_the_events() {
+        let back = deployment("ecs-svc/3", true, DeploymentState::Completed);
+        let tasks = [task("RUNNING", Some(60))];
+        let judged = |event: &str| {
+            let events = [event.to_owned()];
+            let listing = Listing {
+                deployments: std::slice::from_ref(&back),
+                tasks: &tasks,
+                events: &events,
+                ..listing(100)
+            };
+            judge(&listing, &memory()).0
+        };
+        let failed = "(service backend) (deployment ecs-svc/2) deployment failed: tasks failed to start.";
+        assert!(failure(&judged(failed)).contains("put back"));
+        assert!(is_under_way(&judged(&failed.replace("ecs-svc/2", "ecs-svc/20"))), "another deployment's");
+        assert!(is_under_way(&judged("(service backend) has reached a steady state.")));
+    }
+
+    #[test]
     fn a_deployment_that_a_pipeline_put_over_ours_is_followed_from_scratch() {
         let mut ours = deployment(OURS, false, DeploymentState::InProgress);
         ours.failed_tasks = 1;
@@ -331,9 +374,8 @@ mod tests {
                 deployments: std::slice::from_ref(deployment),
                 tasks,
                 pinned: Some(&pinned),
-                new_from: at(60),
                 begun: None,
-                now: at(100),
+                ..listing(100)
             };
             judge(&listing, &earlier).0
         };

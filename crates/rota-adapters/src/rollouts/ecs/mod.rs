@@ -195,9 +195,12 @@ impl Rollout for EcsRollout {
             cluster.tasks(Tasks::OfService(&self.settings.service)).await?.into_iter().map(task).collect();
         let used = definitions_in_use(&deployments, &tasks);
         let pinned = self.showing(&cluster, used, &context.pins).await?;
+        let events: Vec<String> =
+            service.events().iter().filter_map(|event| event.message().map(str::to_owned)).collect();
         let listing = Listing {
             deployments: &deployments,
             tasks: &tasks,
+            events: &events,
             pinned: pinned.as_ref(),
             new_from: settled_at(context),
             begun: handle.begun.then_some(handle.deployment.as_str()),
