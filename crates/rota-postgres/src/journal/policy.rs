@@ -11,12 +11,14 @@ use rota_core::fault::Fault;
 use rota_core::policy::CompactPolicy;
 use rota_core::policy::model::{Policy, SecretPolicy};
 use rota_core::schedule::Start;
-use rota_engine::ports::{AcceptedPolicy, HistoryEntry};
+use rota_engine::ports::{AcceptedPolicy, HistoryEntry, Notice};
 use serde_json::{Value, json};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row as _};
 
-use super::{ACTOR, PgJournal, append_history, from_json, rank, sql_time, to_json, wake, without_nul_text};
+use super::{
+    ACTOR, PgJournal, append_history, from_json, outbox, rank, sql_time, to_json, wake, without_nul_text,
+};
 use crate::error::Doing as _;
 
 const DOING: &str = "accepting the policy";
@@ -114,6 +116,7 @@ pub(super) async fn accept(
     policy: &Policy,
     digest: &str,
     by: &str,
+    tell: impl FnOnce(&AcceptedPolicy) -> Vec<Notice> + Send,
 ) -> Result<AcceptedPolicy, Fault> {
     let mut tx = journal.pool().begin().await.doing(DOING)?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await.doing(DOING)?;
@@ -137,6 +140,7 @@ pub(super) async fn accept(
         at: now,
     };
     store(&mut tx, &accepted, policy).await?;
+    outbox::add(&mut tx, &tell(&accepted)).await?;
     tx.commit().await.doing(DOING)?;
     Ok(accepted)
 }

@@ -11,7 +11,7 @@ use rota_core::policy::accept::{PolicyDiff, diff, removals_need_consent};
 use rota_core::policy::diagnostic::{Diagnostic, Level, render_all};
 use rota_core::policy::model::Policy as Accepted;
 use rota_core::policy::schema::schema;
-use rota_engine::ports::Journal as _;
+use rota_engine::ports::AcceptedPolicy;
 use rota_postgres::{Orders, PgJournal, Reports};
 use serde_json::json;
 
@@ -140,9 +140,9 @@ async fn accept(
     if reports.rights().await?.get("rota_daemon") == Some(&true) {
         let by = format!("{} ({}): {}", asked.given_name, reports.login().await?, asked.reason);
         let journal = PgJournal::new(pool);
-        let accepted = journal.accept_policy(&policy, &digest, &by).await?;
         let said = if before.is_some() { changes.to_string() } else { count_of(&policy) };
-        journal.notify(vec![policy_notices::accepted(&accepted, &said)]).await?;
+        let tell = |accepted: &AcceptedPolicy| policy_notices::accepted(accepted, &said);
+        let accepted = journal.accept_and_tell(&policy, &digest, &by, tell).await?;
         if out.json {
             out.document(&json!({ "version": accepted.version, "digest": digest, "changes": changes }))?;
         } else {

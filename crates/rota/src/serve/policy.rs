@@ -205,12 +205,12 @@ impl Keeper {
             Some(consent) => format!("{}: {}; taken by {source}", consent.by, consent.reason),
             None => source,
         };
-        let accepted = self.journal.accept_policy(policy, digest, &by).await?;
         let changes = match before {
             Some(before) => diff(&before.policy.unpack(), policy).to_string(),
             None => count_of(policy),
         };
-        self.journal.notify(vec![policy_notices::accepted(&accepted, &changes)]).await?;
+        let tell = |accepted: &AcceptedPolicy| policy_notices::accepted(accepted, &changes);
+        let accepted = self.journal.accept_and_tell(policy, digest, &by, tell).await?;
         tracing::info!(version = accepted.version, %changes, "accepted the policy");
         crew.engine.refresh_policy().await?;
         crew.wake.up("policy");
