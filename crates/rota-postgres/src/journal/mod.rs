@@ -54,6 +54,21 @@ impl PgJournal {
         self.pool.close().await;
     }
 
+    /// As [`Journal::accept_policy`], with the notice that `tell` makes of it, both or
+    /// neither. Accepting the current digest again tells nothing.
+    ///
+    /// # Errors
+    /// A passing fault.
+    pub async fn accept_and_tell(
+        &self,
+        policy: &Policy,
+        digest: &str,
+        by: &str,
+        tell: impl FnOnce(&AcceptedPolicy) -> Notice + Send,
+    ) -> Result<AcceptedPolicy, Fault> {
+        policy::accept(self, policy, digest, by, |accepted| vec![tell(accepted)]).await
+    }
+
     /// True where the policy of that digest is or was an accepted one.
     ///
     /// # Errors
@@ -111,7 +126,7 @@ impl Journal for PgJournal {
     }
 
     async fn accept_policy(&self, policy: &Policy, digest: &str, by: &str) -> Result<AcceptedPolicy, Fault> {
-        policy::accept(self, policy, digest, by).await
+        policy::accept(self, policy, digest, by, |_| Vec::new()).await
     }
 
     async fn due(&self, limit: u32) -> Result<(Timestamp, Vec<DueSecret>), Fault> {

@@ -22,6 +22,9 @@ async fn a_server_is_verified_with_the_private_authority() {
     let refused = migrate(&settings).await.unwrap_err();
     assert!(matches!(&refused, Fault::Invalid { message } if message.contains("certificate")), "{refused}");
 
+    let stranger = rota_fakes::tls::TestCa::new().unwrap();
+    let refused = migrate(&settings.clone().trust_authority(stranger.pem())).await.unwrap_err();
+    assert!(matches!(&refused, Fault::Invalid { message } if message.contains("certificate")), "{refused}");
     let trusted = settings.trust_authority(server.ca().unwrap().pem());
     migrate(&trusted).await.unwrap();
     let journal = PgJournal::new(trusted.connect().await.unwrap());

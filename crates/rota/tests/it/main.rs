@@ -3,6 +3,7 @@
 mod bad_input;
 mod daemons;
 mod house;
+mod hygiene;
 mod looking_after;
 mod offline;
 mod orders;

@@ -303,6 +303,11 @@ impl Daemon {
         Self { child, log, address }
     }
 
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
