@@ -1,4 +1,4 @@
--- Which rotations a rollout served, and marks of the past.
+-- Which rotations a rollout served.
 
 SET LOCAL ROLE rota_owner;
 
