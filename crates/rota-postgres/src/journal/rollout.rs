@@ -58,7 +58,7 @@ const REQUEST: &str = "\
         SET serves_until = coalesce($3, clock_timestamp()) - interval '1 microsecond'
         FROM wanted w
         WHERE o.consumer = w.consumer AND o.state <> 'requested'
-          AND (o.serves_until IS NULL OR o.serves_until >= coalesce($3, clock_timestamp())))
+          AND (o.serves_until IS NULL OR o.serves_until >= coalesce($3, clock_timestamp()))),
     made AS (
         INSERT INTO rota.rollouts
             (consumer, generation, state, detail, policy, published_at, requested_at, wake_at, epoch)
