@@ -17,7 +17,9 @@ use rota_engine::ports::{
 };
 use sqlx::{PgConnection, Row as _};
 
-use super::{ACTOR, PgJournal, append_history, from_json, micros, outbox, secret_id, sql_time, to_json, wake};
+use super::{
+    ACTOR, PgJournal, append_history, from_json, micros, outbox, secret_id, sql_time, to_json, wake,
+};
 use crate::error::{Doing as _, unreadable};
 
 /// Keeps what consumers read from now on.

@@ -62,10 +62,9 @@ async fn history_shows_the_rollouts_that_served_a_secret() {
     let world = World::new().await;
     let consumer = "[consumer.api]\nrollout = { kind = \"reread\", within = \"1s\" }\n\
         unmonitored = \"a test\"\n\n[secret.QUICK]";
-    let policy = POLICY.replace("[secret.QUICK]", consumer).replace(
-        "consumers = \"none\"\ncadence = \"30d\"",
-        "consumers = [\"api\"]\ncadence = \"30d\"",
-    );
+    let policy = POLICY
+        .replace("[secret.QUICK]", consumer)
+        .replace("consumers = \"none\"\ncadence = \"30d\"", "consumers = [\"api\"]\ncadence = \"30d\"");
     world.write_policy(&policy);
     let _daemon = world.daemon();
     world.ok(&["rotate", "QUICK", "--reason", "x"]);
