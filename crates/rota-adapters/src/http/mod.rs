@@ -266,7 +266,7 @@ pub fn status_fault(what: &str, status: StatusCode, headers: &HeaderMap) -> Faul
         429 => {
             Fault::RateLimited { message: message("asked to slow down"), retry_after: retry_after(headers) }
         }
-        408 | 425 | 500..=599 => Fault::transient(message("out of order for now, the call is tried again")),
+        408 | 425 | 500..=599 => Fault::transient(message("out of order, the call is tried again")),
         409 | 412 => Fault::conflict(message("something else stands there")),
         404 => Fault::invalid(message("nothing is there, check the address")),
         300..=399 => Fault::invalid(message("it redirects, which is not followed, write the final address")),

@@ -11,8 +11,8 @@ pub(crate) fn hash(password: &SecretValue) -> String {
     hex::encode(Sha256::digest(password.expose().as_bytes()))
 }
 
-/// A user of one node.
-#[derive(Debug, Clone, PartialEq)]
+/// A user of one node. Without `Debug`: hashes of passwords are not for logs.
+#[derive(Clone, PartialEq)]
 pub(crate) struct User {
     /// It can log in.
     pub(crate) on: bool,

@@ -75,7 +75,10 @@ const HISTORY: &str = "\
             WHERE ($1 IS NOT NULL OR $2 IS NOT NULL) AND served.chain = 'system'
               AND served.seq IN (
                   SELECT r.seq FROM rota.rollout_history r
-                  WHERE ($1 IS NULL OR r.served_secret = $1) AND ($2 IS NULL OR r.served_rotation = $2))) h
+                  WHERE r.served_rotation = ANY (ARRAY(
+                      SELECT asked.rotation FROM rota.history asked
+                      WHERE asked.kind = 'rollout.asked' AND ($1 IS NULL OR asked.chain = 'secret:' || $1)
+                        AND ($2 IS NULL OR asked.rotation = $2))))) h
         WHERE ($3::text IS NULL OR h.kind = $3 OR (right($3, 1) = '.' AND starts_with(h.kind, $3)))
           AND ($4::timestamptz IS NULL OR h.appended_at >= $4)
           AND ($5::timestamptz IS NULL OR h.appended_at < $5)
