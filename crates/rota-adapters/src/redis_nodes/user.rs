@@ -88,7 +88,7 @@ mod tests {
         assert!(read.on && !read.open);
         assert_eq!(read.hashes, BTreeSet::from(["beef".to_owned(), "cafe".to_owned()]));
         assert!(User::read(&user(&["off", "nopass"], &[], "~*")).is_some_and(|user| user.open && !user.on));
-        assert_eq!(User::read(&Value::Nil), None);
+        assert!(User::read(&Value::Nil).is_none());
     }
 
     #[test]
