@@ -12,6 +12,7 @@ use crate::child::Runs;
 use crate::credential::CredentialSource;
 use crate::ecs::EcsClients;
 use crate::http::{HttpClient, HttpOptions};
+use crate::rotators::provider::Providers;
 use crate::vault::VaultConnection;
 
 /// Shared by all adapters of a process.
@@ -35,4 +36,6 @@ pub struct AdapterEnvironment {
     pub runs: Runs,
     /// The clients of Amazon ECS that exist already.
     pub ecs: EcsClients,
+    /// The providers whose keys can be rotated.
+    pub providers: Providers,
 }

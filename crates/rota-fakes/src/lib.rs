@@ -14,6 +14,7 @@ pub mod moto;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod providers;
 pub mod redis;
 pub mod secretsmanager;
 pub mod sigv4;

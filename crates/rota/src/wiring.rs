@@ -12,6 +12,7 @@ use rota_adapters::credential::CredentialSource;
 use rota_adapters::ecs::EcsClients;
 use rota_adapters::environment::AdapterEnvironment;
 use rota_adapters::http::{HttpClient, HttpOptions, Reach, Trust};
+use rota_adapters::rotators::provider::Providers;
 use rota_adapters::vault::{ReadSecret, VaultConnection, VaultLogin, VaultServer};
 use rota_core::policy::kinds::Kinds;
 use rota_core::policy::model::Environment;
@@ -99,6 +100,7 @@ pub(crate) fn environment(settings: &Settings) -> Result<AdapterEnvironment, Fai
         credentials: CredentialSource::default(),
         runs: Runs::default(),
         ecs: EcsClients::default(),
+        providers: Providers::with_folder(settings.providers.folder.as_deref())?,
     })
 }
 

@@ -1,8 +1,10 @@
 //! Rotators: one file or folder a kind.
 
 pub mod aws_iam;
+mod created;
 pub mod generated;
 pub mod operator;
 pub mod postgres;
+pub mod provider;
 pub mod redis_acl;
 mod turns;

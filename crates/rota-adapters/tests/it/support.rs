@@ -11,6 +11,7 @@ use rota_adapters::credential::{CredentialSource, Credentials, Reference};
 use rota_adapters::ecs::EcsClients;
 use rota_adapters::environment::AdapterEnvironment;
 use rota_adapters::http::{HttpClient, HttpOptions};
+use rota_adapters::rotators::provider::Providers;
 use rota_core::fault::Fault;
 use rota_core::id::{EffectNo, Epoch, Incarnation};
 use rota_core::value::SecretValue;
@@ -32,6 +33,7 @@ pub(crate) fn environment() -> AdapterEnvironment {
         credentials: CredentialSource::default(),
         runs: Runs::default(),
         ecs: EcsClients::default(),
+        providers: Providers::shipped().unwrap(),
     }
 }
 

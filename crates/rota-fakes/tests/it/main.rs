@@ -4,6 +4,7 @@ mod consumer;
 mod ecs;
 mod http;
 mod postgres;
+mod providers;
 mod real;
 mod secretsmanager;
 mod slack;

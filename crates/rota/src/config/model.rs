@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) http: Http,
     pub(crate) env_file: EnvFile,
+    pub(crate) providers: ProviderFiles,
     pub(crate) slack: Slack,
     pub(crate) webhook: Webhook,
     pub(crate) vault: Vault,
@@ -106,6 +107,13 @@ pub(crate) struct Http {
 pub(crate) struct EnvFile {
     pub(crate) host: Option<String>,
     pub(crate) key_file: Option<PathBuf>,
+}
+
+/// Where providers are described that this version does not have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProviderFiles {
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// A list, which an environment variable gives as words with commas between them.

@@ -80,8 +80,10 @@ pub(crate) fn in_place(policy: &mut Policy) {
 async fn with_databases(policy: &mut Policy, world: &World) -> Vec<TestDatabase> {
     let mut databases = Vec::new();
     let Policy { secrets, stores, .. } = policy;
-    // Users of Redis and keys of IAM are rotated at servers of their own by the tests of their kinds.
-    secrets.retain(|_, secret| !["redis-acl", "aws-iam-access-key"].contains(&secret.kind.as_str()));
+    // Users of Redis, keys of IAM and keys of providers are rotated at servers of their own by
+    // the tests of their kinds.
+    let elsewhere = ["redis-acl", "aws-iam-access-key", "provider"];
+    secrets.retain(|_, secret| !elsewhere.contains(&secret.kind.as_str()));
     for secret in secrets.values_mut().filter(|secret| secret.kind == "postgres") {
         let database = shared().unwrap().fresh_database().await.unwrap();
         let store = &stores[secret.primary_store().unwrap()];

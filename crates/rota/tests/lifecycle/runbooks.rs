@@ -65,7 +65,6 @@ pub(crate) const DASHBOARD: (&str, &[Wanted]) = (
         generated("SESSION_SECRET", Quarterly, 7, Pair("SESSION_SECRET_NEW", "SESSION_SECRET"), HEX_64),
         made("ANTHROPIC_API_KEY", Quarterly, 7, Pair("ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY_BACKUP")),
         made("META_APP_SECRET", Quarterly, 1, Pair("META_APP_SECRET", "META_APP_SECRET_OLD")),
-        made("RESEND_API_KEY", Days(180), 7, One("RESEND_API_KEY")),
         made("SENTRY_DSN", Days(180), 7, One("SENTRY_DSN")),
         made("SLACK_WEBHOOK_URL", Days(180), 7, One("SLACK_WEBHOOK_URL")),
         made("GITHUB_TOKEN", Days(180), 7, One("GITHUB_TOKEN")),
@@ -173,6 +172,15 @@ const LOGINS: [(&str, &str, Due, i64, &[&str]); 4] = [
     ("starter-kit.toml", "DATABASE_URL", Days(180), 1, &["DATABASE_URL"]),
 ];
 
+/// A key that a provider makes by a call, in the same form. The id is published for Rota.
+const KEYS: [(&str, &str, Due, i64, &[&str]); 1] = [(
+    "autonomous-coding-dashboard.toml",
+    "RESEND_API_KEY",
+    Days(180),
+    7,
+    &["RESEND_API_KEY", "RESEND_API_KEY_ID"],
+)];
+
 impl Shown {
     pub(crate) fn names(self) -> Vec<&'static str> {
         match self {
@@ -220,19 +228,29 @@ fn assert_due(secret: &SecretPolicy, due: Due, about: &str) {
 
 #[test]
 fn the_example_policies_have_every_login_of_the_runbooks() {
+    assert_all_of("postgres", &LOGINS);
+}
+
+#[test]
+fn the_example_policies_have_every_key_that_a_provider_makes() {
+    assert_all_of("provider", &KEYS);
+}
+
+/// The examples have these secrets of a kind, and no others.
+fn assert_all_of(kind: &str, wanted: &[(&str, &str, Due, i64, &[&str])]) {
     let mut found = 0;
     for (file, ..) in [DASHBOARD, JOBSWIPE, MGMT_VIBE, CUTOVER, STARTER_KIT] {
-        found += example(file).secrets.values().filter(|secret| secret.kind == "postgres").count();
+        found += example(file).secrets.values().filter(|secret| secret.kind == kind).count();
     }
-    assert_eq!(found, LOGINS.len());
-    for (file, id, due, overlap_days, read) in LOGINS {
+    assert_eq!(found, wanted.len());
+    for (file, id, due, overlap_days, read) in wanted {
         let policy = example(file);
         let secret = &policy.secrets[&id.parse().unwrap()];
         let about = format!("{file}: {id}");
-        assert_eq!(secret.kind, "postgres", "{about}");
+        assert_eq!(secret.kind, kind, "{about}");
         assert_eq!(secret.kept_overlap(), SignedDuration::from_hours(24 * overlap_days), "{about}");
-        assert_due(secret, due, &about);
-        assert_eq!(names(secret).iter().map(ToString::to_string).collect::<Vec<_>>(), read, "{about}");
+        assert_due(secret, *due, &about);
+        assert_eq!(names(secret).iter().map(ToString::to_string).collect::<Vec<_>>(), *read, "{about}");
     }
 }
 

@@ -19,6 +19,7 @@ use rota_adapters::credential::CredentialSource;
 use rota_adapters::ecs::EcsClients;
 use rota_adapters::environment::AdapterEnvironment;
 use rota_adapters::http::{HttpClient, HttpOptions};
+use rota_adapters::rotators::provider::Providers;
 use rota_adapters::vault::{ReadSecret, VaultConnection, VaultLogin, VaultServer};
 use rota_core::format::{RandomFailed, RandomSource};
 use rota_core::policy::{self, model::Policy};
@@ -166,6 +167,7 @@ fn environment(folder: &std::path::Path, aws: AwsEnvironment, vault: &VaultFake)
         credentials: CredentialSource::default(),
         runs: Runs::default(),
         ecs: EcsClients::default(),
+        providers: Providers::shipped().unwrap(),
     }
 }
 

@@ -17,7 +17,6 @@ mod smtp;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::format::RandomSource;
 use rota_core::policy::kinds::{KindSpec, Port};
@@ -28,6 +27,7 @@ use rota_engine::ports::{
     Created, Fence, Idleness, Observed, Proof, Rotator, RotatorTraits, TargetContext, TargetEffect, Which,
 };
 
+use super::created::{self, Ids, is_since_the_start};
 use crate::aws::AwsEnvironment;
 use crate::catalog::RotatorKind;
 use crate::environment::AdapterEnvironment;
@@ -50,9 +50,6 @@ pub const KIND: RotatorKind = RotatorKind {
     build: |policy, environment| Ok(Arc::new(IamKeyRotator::new(policy, environment)?)),
 };
 
-/// How far IAM's clock may be from the journal's.
-const CLOCKS_APART: SignedDuration = SignedDuration::from_mins(5);
-
 /// The keys of one user.
 pub struct IamKeyRotator {
     settings: IamKeySettings,
@@ -60,30 +57,17 @@ pub struct IamKeyRotator {
 }
 
 /// What a rotation knows of the user's keys.
-struct Known {
-    old: Option<AccessKey>,
-    /// The candidate, or one whose value was lost, by its recorded id.
-    new: Option<String>,
+fn known(context: &TargetContext) -> Result<Ids, Fault> {
+    let id = |value: &Option<Bundle>| -> Result<Option<String>, Fault> {
+        Ok(value.as_ref().map(AccessKey::of).transpose()?.map(|key| key.id))
+    };
+    let new = id(&context.new)?.or_else(|| context.new_identity.clone());
+    Ok(Ids { old: id(&context.old)?, new })
 }
 
-impl Known {
-    fn of(context: &TargetContext) -> Result<Self, Fault> {
-        let new = context.new.as_ref().map(AccessKey::of).transpose()?.map(|key| key.id);
-        Ok(Self {
-            old: context.old.as_ref().map(AccessKey::of).transpose()?,
-            new: new.or_else(|| context.new_identity.clone()),
-        })
-    }
-
-    fn old(&self) -> Result<&AccessKey, Fault> {
-        self.old.as_ref().ok_or_else(|| Fault::invalid("there is no old key"))
-    }
-
-    /// Keys that are neither the old one nor recorded.
-    fn strangers<'k>(&self, keys: &'k [Key]) -> Vec<&'k Key> {
-        let known = [self.old.as_ref().map(|old| old.id.as_str()), self.new.as_deref()];
-        keys.iter().filter(|key| !known.contains(&Some(key.id.as_str()))).collect()
-    }
+/// Keys that are neither the old one nor recorded.
+fn strangers<'k>(known: &Ids, keys: &'k [Key]) -> Vec<&'k Key> {
+    keys.iter().filter(|key| !known.has(&key.id)).collect()
 }
 
 impl IamKeyRotator {
@@ -112,14 +96,9 @@ impl IamKeyRotator {
     ///
     /// # Errors
     /// [`Fault::Invalid`] where it may be somebody else's.
-    async fn lost(
-        &self,
-        keys: &Keys,
-        known: &Known,
-        context: &TargetContext,
-    ) -> Result<Option<String>, Fault> {
+    async fn lost(&self, keys: &Keys, known: &Ids, context: &TargetContext) -> Result<Option<String>, Fault> {
         let listed = keys.list().await?;
-        let Some(stranger) = known.strangers(&listed).first().copied() else { return Ok(None) };
+        let Some(stranger) = strangers(known, &listed).first().copied() else { return Ok(None) };
         self.must_be_ours(keys, stranger, context).await?;
         Ok(Some(stranger.id.clone()))
     }
@@ -130,7 +109,7 @@ impl IamKeyRotator {
         if !self.settings.exclusive {
             return foreign("others may make keys for this user (`exclusive = true` says that nobody does)");
         }
-        if began(context).is_none_or(|began| key.created < began - CLOCKS_APART) {
+        if !is_since_the_start(key.created, context) {
             return foreign("it was made before this rotation began");
         }
         match keys.last_used(&key.id).await? {
@@ -142,45 +121,16 @@ impl IamKeyRotator {
     fn look(
         &self,
         effect: TargetEffect,
-        known: &Known,
+        known: &Ids,
         keys: &[Key],
-        emergency: bool,
+        context: &TargetContext,
     ) -> Result<Observed, Fault> {
-        let foreign = |detail: String| Ok(Observed::Foreign { detail });
-        if let (false, Some(stranger)) = (emergency, known.strangers(keys).first()) {
-            return foreign(self.foreign(stranger));
+        if let (false, Some(stranger)) = (context.emergency, strangers(known, keys).first()) {
+            return Ok(Observed::Foreign { detail: self.foreign(stranger) });
         }
-        let wanted = match (effect, &known.new) {
-            (TargetEffect::Install | TargetEffect::Remove, Some(new)) => new.as_str(),
-            (TargetEffect::Remove, None) => return Ok(Observed::Applied),
-            (TargetEffect::Install, None) => return Ok(Observed::Absent),
-            (TargetEffect::Disable | TargetEffect::Revoke | TargetEffect::Restore, _) => {
-                known.old()?.id.as_str()
-            }
-        };
-        let key = keys.iter().find(|key| key.id == wanted);
-        let active = key.map(|key| key.active);
-        match (effect, active) {
-            (TargetEffect::Disable, None | Some(false))
-            | (TargetEffect::Revoke | TargetEffect::Remove, None)
-            | (TargetEffect::Restore | TargetEffect::Install, Some(true)) => Ok(Observed::Applied),
-            (TargetEffect::Restore | TargetEffect::Install, None) => {
-                foreign(format!("key {wanted} was deleted"))
-            }
-            (TargetEffect::Revoke, Some(true)) if !emergency => {
-                foreign(format!("key {wanted} was made active again after this rotation had disabled it"))
-            }
-            (TargetEffect::Disable, Some(true))
-            | (TargetEffect::Revoke | TargetEffect::Remove, Some(_))
-            | (TargetEffect::Restore | TargetEffect::Install, Some(false)) => Ok(Observed::Absent),
-        }
+        let active = |id: &str| keys.iter().find(|key| key.id == id).map(|key| key.active);
+        created::look(effect, known, active, context, true)
     }
-}
-
-/// When the rotation began: its id holds the time (RFC 9562, version 7).
-fn began(context: &TargetContext) -> Option<Timestamp> {
-    let (seconds, _) = context.rotation.0.get_timestamp()?.to_unix();
-    Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
 }
 
 #[async_trait]
@@ -213,8 +163,8 @@ impl Rotator for IamKeyRotator {
     }
 
     async fn preflight(&self, context: &TargetContext) -> Result<(), Fault> {
-        let (keys, known) = (self.keys().await.list().await?, Known::of(context)?);
-        if let Some(stranger) = known.strangers(&keys).first() {
+        let (keys, known) = (self.keys().await.list().await?, known(context)?);
+        if let Some(stranger) = strangers(&known, &keys).first() {
             return Err(Fault::invalid(format!(
                 "{}; a user has at most two keys, and a new one needs room",
                 self.foreign(stranger)
@@ -222,14 +172,12 @@ impl Rotator for IamKeyRotator {
         }
         let Some(old) = &known.old else { return Ok(()) };
         let user = &self.settings.user;
-        match keys.iter().find(|key| key.id == old.id) {
+        match keys.iter().find(|key| key.id == *old) {
             None => Err(Fault::invalid(format!(
-                "the published key {} is not a key of IAM user `{user}`; publish the one that is, or correct `user`",
-                old.id
+                "the published key {old} is not a key of IAM user `{user}`; publish the one that is, or correct `user`"
             ))),
             Some(key) if !key.active && !context.emergency => Err(Fault::invalid(format!(
-                "the published key {} is inactive; make it active, or publish the one that consumers use",
-                old.id
+                "the published key {old} is inactive; make it active, or publish the one that consumers use"
             ))),
             Some(_) => Ok(()),
         }
@@ -238,7 +186,7 @@ impl Rotator for IamKeyRotator {
     async fn create(&self, context: &TargetContext, _: Fence) -> Result<Created, Fault> {
         let keys = self.keys().await;
         // Between the look before and this call somebody may have made one.
-        if let Some(stranger) = Known::of(context)?.strangers(&keys.list().await?).first() {
+        if let Some(stranger) = strangers(&known(context)?, &keys.list().await?).first() {
             return Err(Fault::invalid(self.foreign(stranger)));
         }
         let (identity, secret) = keys.create().await?;
@@ -251,31 +199,26 @@ impl Rotator for IamKeyRotator {
     /// # Errors
     /// [`Fault::Invalid`] where it may be somebody else's.
     async fn find_created(&self, context: &TargetContext) -> Result<Option<String>, Fault> {
-        self.lost(&self.keys().await, &Known::of(context)?, context).await
+        self.lost(&self.keys().await, &known(context)?, context).await
     }
 
     async fn observe(&self, effect: TargetEffect, context: &TargetContext) -> Result<Observed, Fault> {
-        let (keys, known) = (self.keys().await, Known::of(context)?);
+        let (keys, known) = (self.keys().await, known(context)?);
         if effect == TargetEffect::Remove && known.new.is_none() {
-            return match self.lost(&keys, &known, context).await {
-                Ok(None) => Ok(Observed::Applied),
-                Ok(Some(_)) => Ok(Observed::Absent),
-                Err(Fault::Invalid { message }) => Ok(Observed::Foreign { detail: message }),
-                Err(fault) => Err(fault),
-            };
+            return created::look_for_lost(self.lost(&keys, &known, context).await);
         }
-        self.look(effect, &known, &keys.list().await?, context.emergency)
+        self.look(effect, &known, &keys.list().await?, context)
     }
 
     /// Inactive before it is deleted: whoever still uses it is refused in a way that a
     /// person could take back.
     async fn apply(&self, effect: TargetEffect, context: &TargetContext, _: Fence) -> Result<(), Fault> {
-        let (keys, known) = (self.keys().await, Known::of(context)?);
+        let (keys, known) = (self.keys().await, known(context)?);
         match effect {
             TargetEffect::Install => Err(Fault::invalid("access keys are made by IAM")),
-            TargetEffect::Disable => keys.set_active(&known.old()?.id, false).await,
-            TargetEffect::Restore => keys.set_active(&known.old()?.id, true).await,
-            TargetEffect::Revoke => end(&keys, &known.old()?.id).await,
+            TargetEffect::Disable => keys.set_active(known.old()?, false).await,
+            TargetEffect::Restore => keys.set_active(known.old()?, true).await,
+            TargetEffect::Revoke => end(&keys, known.old()?).await,
             TargetEffect::Remove => match &known.new {
                 Some(id) => end(&keys, id).await,
                 None => match self.lost(&keys, &known, context).await? {
@@ -320,8 +263,8 @@ impl Rotator for IamKeyRotator {
     /// Uses the new key and compares the last uses that IAM shows, both by its own clock:
     /// the old one must be `quiet` behind. A use is shown late, which only delays.
     async fn idleness(&self, context: &TargetContext) -> Result<Idleness, Fault> {
-        let known = Known::of(context)?;
-        let (keys, old) = (self.keys().await, &known.old()?.id);
+        let known = known(context)?;
+        let (keys, old) = (self.keys().await, known.old()?);
         let Some(last) = keys.last_used(old).await? else { return Ok(Idleness::Idle) };
         if let Some(AccessKey { id, secret: Some(secret) }) =
             context.new.as_ref().map(AccessKey::of).transpose()?

@@ -2,4 +2,5 @@
 
 mod aws_iam;
 mod postgres;
+mod provider;
 mod redis_acl;
