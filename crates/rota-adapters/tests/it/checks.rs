@@ -1,18 +1,22 @@
 //! Checks against a server that misbehaves on order, and against a real Prometheus.
 
+use std::path::PathBuf;
 use std::str::FromStr as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::http::HeaderMap;
-use axum::routing::get;
+use axum::routing::{get, post};
 use jiff::Timestamp;
 use rota_adapters::catalog::CheckKind;
 use rota_adapters::checks::{command, http, json_metric, postgres_sessions, prometheus};
 use rota_adapters::environment::AdapterEnvironment;
 use rota_core::fault::Fault;
 use rota_core::policy::model::CheckPolicy;
-use rota_engine::ports::{CheckContext, Reading, Verdict};
+use rota_engine::ports::{Check, CheckContext, Reading, Verdict};
+use rota_engine::test_support::check_suite::{CheckUnderTest, Health};
 use rota_fakes::http::{Effect, Fault as Scripted, Listen, Script, Serving};
 use rota_fakes::postgres::{TestDatabase, shared};
 use rota_fakes::prometheus::{MetricsPage, PrometheusServer};
@@ -334,4 +338,121 @@ async fn sessions_that_cannot_be_counted_are_unknown_and_what_never_can_be_is_to
     let unkept = json!({ "user": "any", "min": 0, "admin": "vault:elsewhere" });
     let unkept = fault(sessions_of(&database, unkept).await);
     assert!(unkept.to_string().contains("`vault:elsewhere`"), "{unkept}");
+
+/// A consumer that three kinds of check look at over HTTP.
+struct Page {
+    serving: Mutex<Option<Serving>>,
+    health: Arc<Mutex<Health>>,
+    check: Arc<dyn Check>,
+}
+
+impl Page {
+    fn serve(kind: CheckKind, path: &str, settings: Value) -> Self {
+        let health = Arc::new(Mutex::new(Health::Well));
+        let is_well = |health: &Arc<Mutex<Health>>| {
+            let health = Arc::clone(health);
+            move || *health.lock().unwrap() == Health::Well
+        };
+        let (status, number, sample) = (is_well(&health), is_well(&health), is_well(&health));
+        let rate = |well: bool| if well { "0.99" } else { "0.5" };
+        let router = Router::new()
+            .route(
+                "/health",
+                get(async move || {
+                    if status() {
+                        axum::http::StatusCode::OK
+                    } else {
+                        axum::http::StatusCode::INTERNAL_SERVER_ERROR
+                    }
+                }),
+            )
+            .route("/metrics", get(async move || format!("{{\"rate\":{}}}", rate(number()))))
+            .route(
+                "/api/v1/query",
+                post(async move || {
+                    let value = json!([0, rate(sample())]);
+                    let result = json!([{ "metric": {}, "value": value }]);
+                    json!({ "status": "success", "data": { "resultType": "vector", "result": result } })
+                        .to_string()
+                }),
+            );
+        let serving = Serving::start(router, Script::new(), Listen::default()).unwrap();
+        let mut settings = settings;
+        settings["url"] = json!(format!("{}{path}", serving.url()));
+        let policy = CheckPolicy { name: "check".to_owned(), kind: kind.spec.name.to_owned(), settings };
+        let check = (kind.build)(&policy, &environment()).unwrap();
+        Self { serving: Mutex::new(Some(serving)), health, check }
+    }
+}
+
+#[async_trait]
+impl CheckUnderTest for Page {
+    fn check(&self) -> Arc<dyn Check> {
+        Arc::clone(&self.check)
+    }
+
+    async fn becomes(&self, health: Health) {
+        *self.health.lock().unwrap() = health;
+        if health == Health::Away {
+            drop(self.serving.lock().unwrap().take());
+        }
+    }
+}
+
+/// A program that says what stands in a file.
+struct Program {
+    #[expect(dead_code, reason = "held, not read")]
+    folder: tempfile::TempDir,
+    state: PathBuf,
+}
+
+impl Program {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        Self { folder, state }
+    }
+}
+
+#[async_trait]
+impl CheckUnderTest for Program {
+    fn check(&self) -> Arc<dyn Check> {
+        let script = format!("exit $(cat {})", self.state.display());
+        let settings = json!({ "command": ["/bin/sh", "-c", script] });
+        let policy = CheckPolicy { name: "check".to_owned(), kind: "command".to_owned(), settings };
+        (command::KIND.build)(&policy, &environment()).unwrap()
+    }
+
+    async fn becomes(&self, health: Health) {
+        let code = match health {
+            Health::Well => "0",
+            Health::Ill => "1",
+            Health::Away => "7",
+        };
+        std::fs::write(&self.state, code).unwrap();
+    }
+}
+
+mod http_suite {
+    use super::*;
+    rota_engine::check_suite!(Page::serve(http::KIND, "/health", json!({})));
+}
+
+mod json_metric_suite {
+    use super::*;
+    rota_engine::check_suite!(Page::serve(
+        json_metric::KIND,
+        "/metrics",
+        json!({ "path": "$.rate", "min": 0.9 })
+    ));
+}
+
+mod prometheus_suite {
+    use super::*;
+    rota_engine::check_suite!(Page::serve(prometheus::KIND, "", json!({ "query": "rate", "min": 0.9 })));
+}
+
+mod command_suite {
+    use super::*;
+    rota_engine::check_suite!(Program::new());
 }

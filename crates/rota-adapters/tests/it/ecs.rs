@@ -1,6 +1,7 @@
 //! The ECS rollout and the ECS task hook against a strict ECS whose tasks read a
 //! strict Secrets Manager at their start.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use rota_core::fault::Fault;
 use rota_core::id::{ConsumerId, RotationId, SecretId};
 use rota_core::policy::model::{Hook, HookPoint, RolloutPolicy};
 use rota_engine::ports::{HookContext, HookRunner, HookStatus, Pin, Rollout, RolloutContext, RolloutStatus};
+use rota_engine::test_support::hook_suite::HookUnderTest;
 use rota_engine::test_support::rollout_suite::RolloutUnderTest;
 use rota_fakes::ecs::{EcsFake, Event, ServiceSetup, reader_from};
 use rota_fakes::http::{Effect, Fault as Scripted, Listen};
@@ -197,6 +199,26 @@ async fn what_the_circuit_breaker_puts_back_fails_the_rollout_though_it_is_stabl
 }
 
 #[tokio::test]
+async fn what_the_circuit_breaker_put_back_between_two_looks_fails_the_rollout() {
+    let cloud = Cloud::start(false);
+    let mut context = cloud.published();
+    let handle = cloud.rollout().begin(&context).await.unwrap();
+    let (status, mut memory) = cloud.look(&handle, &Value::Null, &context).await;
+    assert!(matches!(status, RolloutStatus::UnderWay { .. }), "nothing has failed yet: {status:?}");
+    cloud.ecs.fail_starts("backend", 3);
+    cloud.ecs.settle("backend");
+    for _ in 0..2 {
+        cloud.later(&mut context);
+        let (status, next) = cloud.look(&handle, &memory, &context).await;
+        assert!(
+            matches!(&status, RolloutStatus::Failed { detail } if detail.contains("put back")),
+            "{status:?}"
+        );
+        memory = next;
+    }
+}
+
+#[tokio::test]
 async fn a_pinned_rollout_registers_one_revision_however_often_it_begins() {
     let cloud = Cloud::start(true);
     let context = cloud.published();
@@ -328,4 +350,62 @@ async fn a_hooks_task_runs_once_and_its_exit_code_decides() {
         }
         assert_eq!(hook.run(&context).await.unwrap(), status, "a stopped task is found again");
     }
+}
+
+/// Tasks of ECS, and the code that they end with.
+struct Tasks {
+    cloud: Cloud,
+    hook: Arc<dyn HookRunner>,
+}
+
+impl Tasks {
+    fn start() -> Self {
+        let cloud = Cloud::start(false);
+        let hook = hook_at(&cloud);
+        Self { cloud, hook }
+    }
+
+    fn list(&self, filter: Value) -> Vec<String> {
+        let listed = self.cloud.ecs.call("ListTasks", filter).unwrap();
+        let arns = listed["taskArns"].as_array().unwrap().iter();
+        arns.map(|arn| arn.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[async_trait]
+impl HookUnderTest for Tasks {
+    fn hook(&self) -> Arc<dyn HookRunner> {
+        Arc::clone(&self.hook)
+    }
+
+    fn run(&self) -> HookContext {
+        run_of(&self.cloud, 7)
+    }
+
+    async fn let_it_succeed(&self, succeeds: bool) {
+        self.cloud.ecs.exit_code("backend", if succeeds { 0 } else { 3 });
+    }
+
+    async fn pass(&self) {
+        for arn in self.list(json!({ "cluster": "prod", "family": "backend" })) {
+            self.cloud.ecs.step_task(&arn);
+        }
+    }
+
+    async fn runs_seen(&self) -> BTreeSet<String> {
+        let mut runs = BTreeSet::new();
+        for attempt in [0, 1] {
+            let key = HookContext { attempt, ..self.run() }.idempotency_key();
+            for desired in ["RUNNING", "STOPPED"] {
+                let filter = json!({ "cluster": "prod", "startedBy": key, "desiredStatus": desired });
+                runs.extend(self.list(filter));
+            }
+        }
+        runs
+    }
+}
+
+mod hook_suite {
+    use super::Tasks;
+    rota_engine::hook_suite!(Tasks::start());
 }

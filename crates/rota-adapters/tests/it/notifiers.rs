@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use rota_adapters::notifiers::slack::{self, SlackNotifier};
 use rota_adapters::notifiers::webhook::{Message, WebhookNotifier};
@@ -13,7 +14,8 @@ use rota_core::fault::Fault;
 use rota_core::id::{OwnerId, RotationId, SecretId};
 use rota_core::policy::model::{Owner, Priority};
 use rota_engine::ports::{Notice, NoticeKind, Notifier};
-use rota_fakes::http::{Effect, Fault as Scripted, Listen};
+use rota_engine::test_support::notifier_suite::{NotifierUnderTest, Reply};
+use rota_fakes::http::{Effect, Fault as Scripted, Listen, Script};
 use rota_fakes::slack::{SlackFake, Standing};
 use rota_fakes::webhook::WebhookFake;
 use serde_json::{Value, json};
@@ -246,4 +248,62 @@ fn the_documented_schema_is_the_one_of_the_code() {
     }
     let documented = std::fs::read_to_string(&path).unwrap();
     assert_eq!(documented, schema, "run this test with ROTA_UPDATE_DOCS=1");
+}
+
+fn script_reply(script: &Script, reply: Reply) {
+    let answer = |status: u16| Effect::Answer { status, headers: Vec::new(), body: String::new() };
+    let effect = match reply {
+        Reply::TakesAndIsSilent => Effect::CutAfter,
+        Reply::Fails => answer(503),
+        Reply::IsGone => answer(404),
+        Reply::IsBusy(pause) => {
+            let headers = vec![("retry-after".to_owned(), pause.as_secs().to_string())];
+            Effect::Answer { status: 429, headers, body: String::new() }
+        }
+    };
+    script.add(Scripted::next("POST", effect));
+}
+
+struct Slack(SlackFake);
+
+#[async_trait]
+impl NotifierUnderTest for Slack {
+    fn notifier(&self) -> Arc<dyn Notifier> {
+        Arc::new(slack_at(self.0.url(), slack::CHANNEL))
+    }
+
+    async fn next_reply(&self, reply: Reply) {
+        script_reply(self.0.script(), reply);
+    }
+
+    async fn taken(&self) -> Vec<String> {
+        self.0.received().iter().map(|message| message.whole()).collect()
+    }
+}
+
+mod slack_suite {
+    use super::*;
+    rota_engine::notifier_suite!(Slack(SlackFake::start(Listen::default()).unwrap()));
+}
+
+struct Receiver(WebhookFake);
+
+#[async_trait]
+impl NotifierUnderTest for Receiver {
+    fn notifier(&self) -> Arc<dyn Notifier> {
+        Arc::new(program_at(&self.0, KEY))
+    }
+
+    async fn next_reply(&self, reply: Reply) {
+        script_reply(self.0.script(), reply);
+    }
+
+    async fn taken(&self) -> Vec<String> {
+        self.0.received().iter().map(|delivery| delivery.body.to_string()).collect()
+    }
+}
+
+mod webhook_suite {
+    use super::*;
+    rota_engine::notifier_suite!(Receiver(WebhookFake::start(&[KEY.as_bytes()], Listen::default()).unwrap()));
 }

@@ -1,15 +1,18 @@
 //! Rollouts of consumers behind a webhook and of those that read anew by themselves.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rota_adapters::catalog::RolloutKind;
 use rota_adapters::environment::AdapterEnvironment;
-use rota_adapters::rollouts::{reread, webhook};
+use rota_adapters::rollouts::{command, reread, webhook};
 use rota_core::fault::Fault;
 use rota_core::id::ConsumerId;
 use rota_core::policy::model::RolloutPolicy;
 use rota_engine::ports::{Pin, Rollout, RolloutContext, RolloutStatus};
+use rota_engine::test_support::rollout_suite::RolloutUnderTest;
 use rota_fakes::http::{Effect, Fault as Scripted, Listen};
 use rota_fakes::webhook::WebhookFake;
 use serde_json::{Value, json};
@@ -159,4 +162,136 @@ async fn consumers_that_read_anew_are_finished_when_their_bound_has_passed() {
     assert!(matches!(look(0).await, RolloutStatus::UnderWay { .. }));
     assert!(matches!(look(659).await, RolloutStatus::UnderWay { .. }), "the value settles first");
     assert_eq!(look(660).await, RolloutStatus::Finished);
+}
+
+/// A receiver that replaces one instance after the other, once it was told to.
+struct Receiver {
+    fake: WebhookFake,
+    rollout: Arc<dyn Rollout>,
+    old: Mutex<u32>,
+}
+
+impl Receiver {
+    fn start() -> Self {
+        let (fake, _, rollout) = receiver();
+        Self { fake, rollout, old: Mutex::new(3) }
+    }
+
+    fn old(&self) -> u32 {
+        *self.old.lock().unwrap()
+    }
+
+    /// What it answers to the next question.
+    fn will_say(&self) {
+        let state = if self.old() == 0 { "finished" } else { "under_way" };
+        self.fake.script().add(Scripted::next("POST /hook", says(state)));
+    }
+}
+
+#[async_trait]
+impl RolloutUnderTest for Receiver {
+    fn rollout(&self) -> Arc<dyn Rollout> {
+        Arc::clone(&self.rollout)
+    }
+
+    async fn publish(&self) -> RolloutContext {
+        for _ in ["the start", "the first look"] {
+            self.will_say();
+        }
+        context(self.fake.script().clock().now())
+    }
+
+    async fn pass(&self, context: &mut RolloutContext) {
+        *self.old.lock().unwrap() = self.old().saturating_sub(1);
+        self.will_say();
+        self.fake.script().clock().advance(SignedDuration::from_secs(5));
+        context.now = self.fake.script().clock().now();
+    }
+
+    async fn has_old_instance(&self, _: &RolloutContext) -> bool {
+        self.old() > 0
+    }
+}
+
+mod webhook_suite {
+    use super::Receiver;
+    rota_engine::rollout_suite!(Receiver::start());
+}
+
+/// Instances that are files; a command makes one new.
+struct Instances {
+    folder: tempfile::TempDir,
+    rollout: Arc<dyn Rollout>,
+}
+
+const INSTANCES: [&str; 3] = ["a", "b", "c"];
+
+impl Instances {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let commands = INSTANCES.map(|name| json!(["/bin/cp", "published", name]));
+        let settings = json!({ "commands": commands, "directory": folder.path(), "pause": "2s" });
+        let instances = Self { folder, rollout: build(command::KIND, settings, &environment()) };
+        for name in INSTANCES {
+            std::fs::write(instances.path(name), "one").unwrap();
+        }
+        instances
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+#[async_trait]
+impl RolloutUnderTest for Instances {
+    fn rollout(&self) -> Arc<dyn Rollout> {
+        Arc::clone(&self.rollout)
+    }
+
+    async fn publish(&self) -> RolloutContext {
+        std::fs::write(self.path("published"), "two").unwrap();
+        context("2026-01-15T10:01:00Z".parse().unwrap())
+    }
+
+    async fn pass(&self, context: &mut RolloutContext) {
+        context.now += SignedDuration::from_secs(1);
+    }
+
+    async fn has_old_instance(&self, _: &RolloutContext) -> bool {
+        INSTANCES.iter().any(|name| std::fs::read_to_string(self.path(name)).unwrap() == "one")
+    }
+}
+
+mod command_suite {
+    use super::Instances;
+    rota_engine::rollout_suite!(Instances::start());
+}
+
+/// Instances that read anew every ten minutes, the last of them just in time.
+struct Rereaders;
+
+#[async_trait]
+impl RolloutUnderTest for Rereaders {
+    fn rollout(&self) -> Arc<dyn Rollout> {
+        build(reread::KIND, json!({ "within": "10m" }), &environment())
+    }
+
+    async fn publish(&self) -> RolloutContext {
+        context("2026-01-15T10:00:00Z".parse().unwrap())
+    }
+
+    async fn pass(&self, context: &mut RolloutContext) {
+        context.now += SignedDuration::from_secs(30);
+    }
+
+    async fn has_old_instance(&self, context: &RolloutContext) -> bool {
+        let settled = context.published_at + context.settle;
+        context.now < settled + SignedDuration::from_mins(10)
+    }
+}
+
+mod reread_suite {
+    use super::Rereaders;
+    rota_engine::rollout_suite!(Rereaders);
 }

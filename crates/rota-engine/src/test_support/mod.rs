@@ -6,9 +6,12 @@
 //! [`Disturber`] can lose its answer, delay it, or end the calling process.
 //! Deliberately absent: assertions. What must hold is asserted by who uses it.
 
+pub mod check_suite;
 mod clock;
+pub mod hook_suite;
 pub mod journal_suite;
 mod memory_journal;
+pub mod notifier_suite;
 mod people;
 mod random;
 pub mod rollout_suite;

@@ -3,12 +3,14 @@
 //! A promise is one function here; [`store_suite!`](crate::store_suite) makes a test of each. The same
 //! promises are kept by the env file, by fakes, by emulators and by real servers.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::join;
+use jiff::Timestamp;
 use rota_core::document::DocumentFormat;
 use rota_core::fault::Fault;
 use rota_core::id::{EffectNo, Epoch, FieldName, Incarnation, RotationId, SecretId, VersionRef};
@@ -16,7 +18,7 @@ use rota_core::publication::Place;
 use rota_core::value::{MAX_VALUE_BYTES, SecretValue};
 use uuid::Uuid;
 
-use crate::ports::{SecretStore, Slot, SlotRole, SlotState, Stored, WriteToken};
+use crate::ports::{Fence, SecretStore, Slot, SlotRole, SlotState, Stored, Trail, WriteToken};
 
 /// A store and what its suite has to know about it.
 #[async_trait]
@@ -65,6 +67,8 @@ macro_rules! store_suite {
             consumers_see_nothing_of_slots
             slots_outlive_publications
             a_slot_can_be_filled_before_anything_is_published
+            the_slot_of_a_rotation_that_nobody_knows_shows
+            a_write_shows_what_it_was_ordered_by_or_nothing
             looking_ahead_changes_nothing
             other_values_are_read_by_path_and_field
             an_inbox_is_emptied_once_and_can_be_used_again
@@ -528,4 +532,40 @@ pub async fn an_inbox_is_emptied_once_and_can_be_used_again(subject: &dyn StoreU
         store.empty_inbox(&path).await.unwrap();
         assert!(store.read_other(&inbox).await.unwrap().is_none());
     }
+}
+
+pub async fn the_slot_of_a_rotation_that_nobody_knows_shows(subject: &dyn StoreUnderTest) {
+    let (store, path) = (subject.store(), subject.path());
+    write(&*store, &path, "one", None).await.expect("a first write");
+    // As the engine makes them: the id says when the rotation was opened.
+    let id = uuid::Builder::from_unix_timestamp_millis(
+        1_768_471_200_000,
+        &Uuid::new_v4().into_bytes()[..10].try_into().expect("ten bytes"),
+    );
+    let rotation = RotationId(id.into_uuid());
+    let mine = Slot { rotation, ..slot(&path, SlotRole::Candidate) };
+    let strange = async |known: &[RotationId], since: Timestamp| {
+        let trail = Trail::new(mine.clone(), known.iter().copied().collect(), since);
+        store.traces(&trail).await.expect("the store can be asked").strange
+    };
+    let ever = Timestamp::UNIX_EPOCH;
+    assert_eq!(strange(&[], ever).await, None, "nothing is there yet");
+    store.stage(&mine, &value("a candidate")).await.expect("an empty slot");
+    assert!(strange(&[], ever).await.is_some());
+    assert_eq!(strange(&[rotation], ever).await, None, "a known rotation");
+    assert_eq!(strange(&[], Timestamp::MAX).await, None, "from before this life of the journal");
+    let other = Slot { secret: SecretId::new("acd/OTHER").expect("a name"), shared: true, ..mine.clone() };
+    let trail = Trail::new(other, BTreeSet::new(), ever);
+    assert_eq!(store.traces(&trail).await.expect("the store can be asked").strange, None, "another secret's");
+}
+
+pub async fn a_write_shows_what_it_was_ordered_by_or_nothing(subject: &dyn StoreUnderTest) {
+    let (store, path) = (subject.store(), subject.path());
+    let trail = Trail::new(slot(&path, SlotRole::Old), BTreeSet::new(), Timestamp::UNIX_EPOCH);
+    let fence = async || store.traces(&trail).await.expect("the store can be asked").fence;
+    assert_eq!(fence().await, None);
+    write(&*store, &path, "one", None).await.expect("a first write");
+    let WriteToken { token: _, incarnation, epoch, effect } = token();
+    let shown = fence().await;
+    assert!(shown.is_none_or(|fence| fence == Fence { incarnation, epoch, effect }), "{shown:?}");
 }

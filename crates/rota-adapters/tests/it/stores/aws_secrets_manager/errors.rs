@@ -206,6 +206,26 @@ async fn a_secret_that_is_written_all_day_is_refused_before_its_versions_run_out
 }
 
 #[tokio::test]
+async fn versions_beyond_the_first_page_are_counted_too() {
+    // AWS keeps what is younger than a day beyond the quota, and answers with a page at a time.
+    let after_a_page_of = |count: usize| {
+        preflight_after(async move |subject: &Subject, path: &str| {
+            for _ in 0..30 {
+                put(subject, path, &["AWSCURRENT".to_owned()]);
+            }
+            let now = subject.fake.script().clock().now().as_second();
+            let version = |number| json!({ "VersionId": format!("{number:032}"), "CreatedDate": now });
+            let page: Vec<_> = (0..count).map(version).collect();
+            let body = json!({ "ARN": "x", "Name": path, "Versions": page, "NextToken": "0" }).to_string();
+            let answer = Effect::Answer { status: 200, headers: Vec::new(), body };
+            subject.fake.script().add(Scripted::next("ListSecretVersionIds", answer));
+        })
+    };
+    after_a_page_of(40).await.unwrap();
+    assert!(matches!(fault(after_a_page_of(60).await), Fault::Transient { .. }));
+}
+
+#[tokio::test]
 async fn bytes_and_impossible_names_are_refused() {
     let subject = Subject::new().await;
     let path = fresh_path();

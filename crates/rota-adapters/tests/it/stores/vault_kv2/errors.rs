@@ -174,6 +174,20 @@ async fn a_private_authority_is_trusted_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_certificate_for_another_name_is_refused_though_its_authority_is_trusted() {
+    let ours = TestCa::new().unwrap();
+    let tls = ours.issue(&["vault.elsewhere.internal"]).unwrap().server_config().unwrap();
+    let fake = VaultFake::start(Listen { tls: Some(tls), ..Listen::default() }).unwrap();
+    let authority = Some(ours.pem().as_bytes().to_vec());
+    let server = VaultServer { authority, ..server(&fake.url(), token_login(fake.root_token())) };
+    let aws = AwsEnvironment::new(None).unwrap();
+    let environment = environment_with(server, &HttpOptions::default(), aws, &clock()).unwrap();
+    let store = store_with(&environment, json!({ "mount": "secret" })).unwrap();
+    assert!(matches!(fault(store.read("x").await), Fault::Transient { .. }));
+    assert!(fake.script().seen().is_empty(), "no token was sent");
+}
+
+#[tokio::test]
 async fn a_namespace_is_a_vault_of_its_own() {
     let fake = fake();
     let root = fake.add_namespace("team");
