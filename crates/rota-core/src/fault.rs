@@ -50,4 +50,15 @@ impl Fault {
             Self::Denied { .. } | Self::Conflict { .. } | Self::Invalid { .. } => false,
         }
     }
+
+    /// How long the fault itself asks to be left alone.
+    #[must_use]
+    pub fn asks_to_wait(&self) -> SignedDuration {
+        match self {
+            Self::RateLimited { retry_after, .. } => *retry_after,
+            Self::Transient { .. } | Self::Denied { .. } | Self::Conflict { .. } | Self::Invalid { .. } => {
+                SignedDuration::ZERO
+            }
+        }
+    }
 }

@@ -12,13 +12,13 @@ use async_trait::async_trait;
 use futures::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
-use rota_core::id::ConsumerId;
+use rota_core::id::{ConsumerId, SecretId};
 use rota_core::policy::model::Policy;
 use rota_core::rotation::RolloutEvidence;
 
 use crate::ports::{
     AcceptedPolicy, Claim, Clock, DueSecret, Journal, JournalError, NewRotation, Notice, Opened, OrderId,
-    OutboxClaim, PendingOrder, Record, RolloutClaim, RolloutRecord, Upcoming,
+    OutboxClaim, Past, PendingOrder, Record, RolloutClaim, RolloutRecord, Upcoming,
 };
 
 pub(crate) struct Bounded {
@@ -145,6 +145,14 @@ impl Journal for Bounded {
 
     async fn upcoming(&self, horizon: SignedDuration) -> Result<(Timestamp, Vec<Upcoming>), Fault> {
         self.within(self.journal.upcoming(horizon)).await
+    }
+
+    async fn past(&self, secret: &SecretId) -> Result<Past, Fault> {
+        self.within(self.journal.past(secret)).await
+    }
+
+    async fn distrust(&self, why: &str, notice: Notice) -> Result<(), Fault> {
+        self.within(self.journal.distrust(why, notice)).await
     }
 
     async fn notify(&self, notices: Vec<Notice>) -> Result<(), Fault> {

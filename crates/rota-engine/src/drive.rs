@@ -3,7 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::id::RotationId;
-use rota_core::rotation::{Decision, Done, Event, Evidence, Nature, Rotation, State, Step, decide};
+use rota_core::rotation::{
+    Decision, Done, Event, Evidence, Nature, Rotation, State, Step, WAITS_FOR_CLOCKS, decide,
+};
 use serde_json::json;
 
 use crate::engine::Engine;
@@ -97,7 +99,10 @@ impl Session<'_> {
         let evidence = self.evidence().await?;
         let decision = decide(self.rotation(), self.secret(), &evidence, self.now());
         match self.unguarded(decision) {
-            Decision::Perform(step) => perform::step(self, step).await?,
+            Decision::Perform(step) => {
+                self.compare_marks(step).await?;
+                perform::step(self, step).await?;
+            }
             Decision::Conclude(done) => self.advance(Event::Done { done }, json!(null), |_| ()).await?,
             Decision::GatherAgain => self.advance(Event::EvidenceAged, json!(null), |_| ()).await?,
             Decision::Hold(reason) => self.advance(Event::Held { reason }, json!(null), |_| ()).await?,
@@ -154,7 +159,7 @@ impl Session<'_> {
         if !known {
             let (rotation, secret, now) = (self.rotation(), self.secret(), self.now());
             let unfit = evidence.unfit.as_ref().map(|why| notice::not_taken(rotation, secret, why, now));
-            let clocks = evidence.clock_problem.as_ref().filter(|_| !rotation.is_emergency());
+            let clocks = evidence.clock_problem.as_ref().filter(|_| why.starts_with(WAITS_FOR_CLOCKS));
             let clocks = clocks.map(|why| notice::clocks_disagree(rotation, secret, why, now));
             let event = Event::Waited { until: self.now(), why };
             self.advance(event, json!(null), |record| record.notices.extend(unfit.into_iter().chain(clocks)))

@@ -1,12 +1,14 @@
 //! The engine: what one process needs to work on rotations.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::lock::Mutex as AsyncMutex;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
 use rota_core::format::{RandomFailed, RandomSource};
+use rota_core::id::SecretId;
 use uuid::Uuid;
 
 use crate::bounded::Bounded;
@@ -59,6 +61,11 @@ pub struct Engine {
     /// One loop reads a new policy, the others wait for it: it may be large.
     refreshing: AsyncMutex<()>,
     stopping: AtomicBool,
+    /// Secrets whose rotation cannot start because a store does not answer, and since when
+    /// by this process's clock.
+    unreached: Mutex<BTreeMap<SecretId, SignedDuration>>,
+    /// The journal's clock beside this process's own, when both were last right.
+    anchor: Mutex<Option<(Timestamp, SignedDuration)>>,
     #[cfg(feature = "test-support")]
     guards: crate::guard::Guards,
 }
@@ -82,6 +89,8 @@ impl Engine {
             policy: Mutex::new(None),
             refreshing: AsyncMutex::new(()),
             stopping: AtomicBool::new(false),
+            unreached: Mutex::new(BTreeMap::new()),
+            anchor: Mutex::new(None),
             #[cfg(feature = "test-support")]
             guards: crate::guard::Guards::default(),
         }
@@ -116,6 +125,14 @@ impl Engine {
         self.stopping.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn unreached(&self) -> MutexGuard<'_, BTreeMap<SecretId, SignedDuration>> {
+        self.unreached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn anchor(&self) -> MutexGuard<'_, Option<(Timestamp, SignedDuration)>> {
+        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The policy that all replicas act on, as last seen by [`Engine::refresh_policy`].
     pub(crate) async fn policy(&self) -> Result<Option<Arc<AcceptedPolicy>>, Fault> {
         match self.known_policy() {
@@ -143,7 +160,7 @@ impl Engine {
     }
 
     /// A new identifier, ordered by `now` (UUID version 7, RFC 9562).
-    pub(crate) fn new_id(&self, now: jiff::Timestamp) -> Result<Uuid, Fault> {
+    pub(crate) fn new_id(&self, now: Timestamp) -> Result<Uuid, Fault> {
         let mut bytes = [0u8; 10];
         self.with_random(|random| random.fill(&mut bytes))?;
         let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);

@@ -1,15 +1,11 @@
 //! Reads what only the outside can tell, right before deciding.
 
-use jiff::SignedDuration;
 use rota_core::id::ConsumerId;
 use rota_core::rotation::{Evidence, Nature, RolloutEvidence, Source, State, Step};
 use rota_core::submission;
 
 use crate::ports::{RolloutContext, SlotRole, SlotState};
 use crate::session::{Halt, Session};
-
-/// How far the clocks of database and store may be apart at a destructive gate.
-const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
 impl Session<'_> {
     pub(crate) async fn evidence(&mut self) -> Result<Evidence, Halt> {
@@ -29,10 +25,13 @@ impl Session<'_> {
         if undecided {
             evidence.undone_rollout = self.undone_rollout(step).await?;
         }
-        if matches!(step, Step::ConfirmIdle | Step::RecheckIdle | Step::Withdraw | Step::Revoke) && undecided
-        {
-            evidence.clock_problem = self.clock_problem().await?;
-        }
+        evidence.clock_problem = match step {
+            Step::ConfirmIdle | Step::RecheckIdle | Step::Withdraw | Step::Revoke if undecided => {
+                self.clock_problem().await?
+            }
+            // Nothing waits for it here, but no deadline ends by a clock that leapt.
+            _ => self.engine.leap(self.now()),
+        };
         Ok(evidence)
     }
 
@@ -102,21 +101,5 @@ impl Session<'_> {
         };
         let unfit = submission::read(self.secret(), &value).err().map(|unfit| unfit.to_string());
         Ok((unfit.is_none(), unfit))
-    }
-
-    /// Why the database's clock cannot be trusted with a wait that ends in something
-    /// destructive: it is behind what it recorded itself, or apart from the store's.
-    async fn clock_problem(&mut self) -> Result<Option<String>, Halt> {
-        let behind = self.rotation().clock_mark().map(|mark| mark.duration_since(self.now()));
-        if let Some(behind) = behind.filter(|behind| *behind > CLOCK_TOLERANCE) {
-            return Ok(Some(format!("the database's is {behind:#} behind what it recorded earlier")));
-        }
-        let (policy, store) = self.primary()?;
-        let Some(theirs) = self.call("asking the store's clock", store.clock()).await? else {
-            return Ok(None);
-        };
-        let apart = self.now().duration_since(theirs).abs();
-        Ok((apart > CLOCK_TOLERANCE)
-            .then(|| format!("the database and store `{}` are {apart:#} apart", policy.id)))
     }
 }

@@ -14,6 +14,7 @@ mod evidence;
     expect(dead_code, unreachable_pub, reason = "only builds for tests name protections one by one")
 )]
 mod guard;
+mod marks;
 mod notice;
 mod open;
 mod orders;
@@ -27,3 +28,5 @@ mod session;
 pub mod test_support;
 
 pub use engine::{Engine, EngineSettings};
+pub use marks::untrusted;
+pub use notice::past_is_lost;

@@ -1,6 +1,7 @@
 //! The words of notices: what happened, what it means now, what comes next, what to run.
 
 use jiff::{SignedDuration, Timestamp};
+use rota_core::id::Incarnation;
 use rota_core::policy::model::{Healthy, OnFailure, Priority, SecretPolicy};
 use rota_core::rotation::{
     Cause, Event, Haste, HoldReason, List, Outcome, Phase, Rotation, Source, State, Step, Suspect, Verdict,
@@ -277,6 +278,54 @@ pub(crate) fn clocks_disagree(
             .to_owned(),
         command: Some(format!("rota status {}", secret.id)),
         ..base(rotation, secret, NoticeKind::CheckFailed, now)
+    }
+}
+
+/// What is due, and how long a wait was, is told by the database's clock. Said once a day.
+pub(crate) fn clock_leapt(why: &str, now: Timestamp) -> Notice {
+    Notice {
+        key: format!("clocks:{}", now.as_second() / 86_400),
+        what: format!("Clocks disagree: {why}"),
+        impact: "nothing that cannot be taken back happens where no store's clock agrees".to_owned(),
+        next: "it goes on once the clock is back; where the new time is the right one, start the daemons \
+               again"
+            .to_owned(),
+        command: Some("rota doctor".to_owned()),
+        ..of_everything(NoticeKind::CheckFailed, now)
+    }
+}
+
+/// The journal is not the whole past: every process stops. Said once for each incarnation.
+#[must_use]
+pub fn past_is_lost(why: &str, incarnation: Incarnation, now: Timestamp) -> Notice {
+    Notice {
+        key: format!("recovery:{}", incarnation.0),
+        what: format!("The state database is a restored backup or has lost commits: {why}"),
+        impact: "every value in use still works; no rotation starts or goes on".to_owned(),
+        next: "nothing happens until a person has compared it with the stores, however long that takes"
+            .to_owned(),
+        command: Some(
+            "rota recover --dry-run, then rota recover --reason \"the database was restored\"".to_owned(),
+        ),
+        ..of_everything(NoticeKind::Held, now)
+    }
+}
+
+/// A notice about no secret in particular.
+fn of_everything(kind: NoticeKind, now: Timestamp) -> Notice {
+    Notice {
+        key: String::new(),
+        kind,
+        secret: None,
+        rotation: None,
+        owner: None,
+        priority: Priority::Critical,
+        what: String::new(),
+        impact: String::new(),
+        next: String::new(),
+        command: None,
+        link: None,
+        at: now,
     }
 }
 

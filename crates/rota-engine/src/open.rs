@@ -9,6 +9,7 @@ use rota_core::rotation::{Cause, Haste, Order, Rotation, Shape, Suspect};
 use serde_json::json;
 
 use crate::engine::Engine;
+use crate::marks::untrusted;
 use crate::notice;
 use crate::perform::read_published;
 use crate::ports::{
@@ -19,6 +20,12 @@ use crate::session::Session;
 
 /// A secret that cannot start now is looked at again after this.
 const TRY_AGAIN: SignedDuration = SignedDuration::from_mins(15);
+
+/// A store that did not answer is asked again after this.
+const TRY_AGAIN_SOON: SignedDuration = SignedDuration::from_mins(1);
+
+/// A store that has not answered for so long is told.
+const TELL_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// Everything that opening one rotation needs.
 pub(crate) struct Opening {
@@ -76,15 +83,45 @@ impl Engine {
             entry,
         };
         match open(self, opening, now).await {
-            Ok(Opened::Yes) => return Ok(true),
+            Ok(Opened::Yes) => {
+                self.unreached().remove(&due.secret);
+                return Ok(true);
+            }
             Ok(Opened::InFlight) => {
                 let why = "another rotation uses the same target or place";
                 self.not_now(&due, Some(&secret), why, now).await?;
             }
             Ok(Opened::Blocked { why }) => self.not_now(&due, Some(&secret), &why, now).await?,
-            Err(fault) => self.not_now(&due, Some(&secret), &fault.to_string(), now).await?,
+            Err(fault) => {
+                self.failed_to_open(&due, &secret, &fault, now).await?;
+                return Ok(false);
+            }
         }
+        self.unreached().remove(&due.secret);
         Ok(false)
+    }
+
+    /// What passes by itself is tried again soon, and told once it lasts; in an emergency
+    /// at once.
+    async fn failed_to_open(
+        &self,
+        due: &DueSecret,
+        secret: &SecretPolicy,
+        fault: &Fault,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        if !fault.passes_by_itself() {
+            self.unreached().remove(&due.secret);
+            return self.not_now(due, Some(secret), &fault.to_string(), now).await;
+        }
+        let elapsed = self.clock.elapsed();
+        let since = *self.unreached().entry(due.secret.clone()).or_insert(elapsed);
+        let lasts = elapsed.saturating_sub(since) >= TELL_AFTER;
+        let again = now.saturating_add(TRY_AGAIN_SOON.max(fault.asks_to_wait())).unwrap_or(Timestamp::MAX);
+        let why = fault.to_string();
+        let notice = notice::cannot_start(due, Some(secret), &why, again, now);
+        let notices = if lasts || is_emergency(due) { vec![notice] } else { Vec::new() };
+        self.journal.postpone(due, &why, again, notices).await
     }
 
     async fn not_now(
@@ -114,6 +151,10 @@ pub(crate) fn cause_of(order: &PendingOrder) -> Cause {
     Cause::Requested { by: order.by.clone(), reason: order.reason.clone() }
 }
 
+fn is_emergency(due: &DueSecret) -> bool {
+    due.order.as_ref().is_some_and(|order| matches!(order.kind, OrderKind::Emergency { .. }))
+}
+
 fn suspect_of(order: &PendingOrder) -> Option<Suspect> {
     // Without a rotation in flight there is one value: the one in use.
     matches!(order.kind, OrderKind::Emergency { .. }).then_some(Suspect::Older)
@@ -124,6 +165,9 @@ pub(crate) async fn open(engine: &Engine, opening: Opening, now: Timestamp) -> R
     let Opening { entry, cause, suspect, serves, order, supersedes } = opening;
     let rotator = engine.adapters.rotator(&entry.secret)?;
     let exists = look(engine, &entry, order.is_some(), supersedes.is_some()).await?;
+    if let Some(why) = engine.lost_past(&entry).await? {
+        return Err(Fault::invalid(untrusted(&why)));
+    }
     let shape = shape(&entry, rotator.traits(), !exists);
     let id = RotationId(engine.new_id(now)?);
     let taken_over = supersedes.as_ref().map(|rotation| {

@@ -1,6 +1,6 @@
 //! Delivers notices; a dead channel never holds up a rotation.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rota_core::fault::Fault;
 use rota_core::rotation::backoff;
 
@@ -37,11 +37,7 @@ impl Engine {
                 let failures = claim.failures.saturating_add(1);
                 let seed = claim.notices.first().map_or(0, |(id, _)| id.unsigned_abs());
                 let seed = rota_core::id::RotationId(uuid::Uuid::from_u128(u128::from(seed)));
-                let wait = match &fault {
-                    Fault::RateLimited { retry_after, .. } => *retry_after,
-                    _ => SignedDuration::ZERO,
-                };
-                let wait = wait.max(backoff::delay(seed, failures));
+                let wait = fault.asks_to_wait().max(backoff::delay(seed, failures));
                 let again = self.journal.now().await?.saturating_add(wait).unwrap_or(Timestamp::MAX);
                 tracing::warn!(channel = notifier.channel(), %fault, "a notice was not delivered");
                 Err((fault, again))

@@ -19,7 +19,8 @@ impl Engine {
     pub async fn remind(&self) -> Result<usize, Fault> {
         let Some(accepted) = self.refresh_policy().await? else { return Ok(0) };
         let (now, upcoming) = self.journal.upcoming(accepted.policy.longest_reminder()).await?;
-        let mut notices = Vec::new();
+        let mut notices: Vec<Notice> =
+            self.leap(now).map(|why| notice::clock_leapt(&why, now)).into_iter().collect();
         for mut upcoming in upcoming {
             let Some(secret) = accepted.policy.secret(&upcoming.secret) else { continue };
             // A secret that never rotated here has no rotation that says who makes its values.

@@ -167,7 +167,7 @@ impl Engine {
             RolloutRecord {
                 state: claim.state.clone(),
                 failures,
-                wake_at: Some(later(claim.now, backoff::delay(seed, failures).max(asked_to_wait(&fault)))),
+                wake_at: Some(later(claim.now, backoff::delay(seed, failures).max(fault.asks_to_wait()))),
                 history: Vec::new(),
                 notices: Vec::new(),
             }
@@ -241,16 +241,6 @@ impl Engine {
                 "serves_publications_until": claim.published_at,
                 "detail": detail,
             }),
-        }
-    }
-}
-
-/// How long the fault itself asks to be left alone.
-fn asked_to_wait(fault: &Fault) -> SignedDuration {
-    match fault {
-        Fault::RateLimited { retry_after, .. } => *retry_after,
-        Fault::Transient { .. } | Fault::Denied { .. } | Fault::Conflict { .. } | Fault::Invalid { .. } => {
-            SignedDuration::ZERO
         }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Session<'e> {
     clock_lag: SignedDuration,
     /// When the lease ends, on this process's clock, measured from before the claim was sent.
     leased_until: SignedDuration,
+    /// What stands outside was compared with the journal under this claim.
+    pub(crate) compared: bool,
 }
 
 /// How much too early a recorded moment may be.
@@ -76,7 +78,7 @@ impl<'e> Session<'e> {
         let read_at = (claim.now, engine.clock.elapsed());
         let clock_lag = read_at.1.saturating_sub(claimed_at);
         let leased_until = claimed_at.saturating_add(engine.settings.lease);
-        Self { engine, claim, policy_now, read_at, clock_lag, leased_until }
+        Self { engine, claim, policy_now, read_at, clock_lag, leased_until, compared: false }
     }
 
     pub(crate) fn rotation(&self) -> &Rotation {

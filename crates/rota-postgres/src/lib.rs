@@ -19,11 +19,10 @@ mod orders;
 mod reports;
 
 pub use connect::{ConnectSettings, JournalPool, PasswordSource};
-pub use identity::HighWater;
 pub use journal::{PgJournal, PolicyConsent, Pruned, Retention};
 pub use listen::Wakes;
 pub use migrate::{BinaryVersion, Migrated, check_schema, migrate};
-pub use orders::{Adoption, Asked, IncarnationState, Orders, Submission};
+pub use orders::{Adoption, Asked, IncarnationState, Orders, RestoredFile, Submission};
 pub use reports::{
     ChannelStatus, Counts, Exported, HistoryFilter, HistoryLine, InFlight, NotWhole, ObservationLine,
     OrderLine, Orphan, OverdueSecret, Reports, RolloutLine, RotationSummary, SecretStatus, ServedRollout,

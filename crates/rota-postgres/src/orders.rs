@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
 use rota_core::fault::Fault;
-use rota_core::id::{Epoch, Incarnation, RotationId, SecretId};
+use rota_core::id::{Epoch, Incarnation, RotationId, SecretId, StoreId, VersionRef};
 use rota_core::policy::model::PolicyEntry;
 use rota_core::rotation::Suspect;
 use rota_engine::ports::{OrderId, OrderKind};
@@ -35,6 +35,17 @@ pub struct Adoption {
     /// Both follow from the policy's schedule.
     pub next_due: Option<Timestamp>,
     pub next_start: Option<Timestamp>,
+}
+
+/// An env file that is what it was in a sealed copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredFile {
+    pub store: StoreId,
+    pub file: String,
+    /// The copy's number.
+    pub backup: u64,
+    /// The version that the file is now.
+    pub version: VersionRef,
 }
 
 /// What a person needs to put a value into a rotation's slot.
@@ -205,6 +216,22 @@ impl Orders {
             .bind(plain(&asked.reason))
             .bind(plain(&asked.given_name));
         query.fetch_one(&self.pool.pool).await.doing(DOING)
+    }
+
+    /// Keeps in history that a sealed copy was put back in place of an env file.
+    ///
+    /// # Errors
+    /// [`Fault::Denied`] without the rights of an operator.
+    pub async fn restored_file(&self, restored: &RestoredFile, asked: &Asked) -> Result<(), Fault> {
+        let RestoredFile { store, file, backup, version } = restored;
+        let query = sqlx::query("SELECT rota.order_restored_file($1, $2, $3, $4, $5, $6)")
+            .bind(store.as_str())
+            .bind(plain(file))
+            .bind(i64::try_from(*backup).unwrap_or(i64::MAX))
+            .bind(&version.0)
+            .bind(plain(&asked.reason))
+            .bind(plain(&asked.given_name));
+        query.execute(&self.pool.pool).await.doing("recording a restored file").map(|_| ())
     }
 
     /// The running incarnation, and whether it can be trusted.

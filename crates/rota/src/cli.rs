@@ -386,9 +386,8 @@ pub(crate) enum EnvFile {
         store: StoreId,
         /// The copy, by its number in `rota env-file backups STORE`
         number: u64,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
         #[command(flatten)]
         policy: PolicyOption,
     },

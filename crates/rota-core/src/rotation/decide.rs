@@ -25,6 +25,9 @@ const LOOK_INTO_INBOX_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// A wait for a person's order: the order itself wakes the rotation.
 const LOOK_FOR_A_PERSON_AFTER: SignedDuration = SignedDuration::from_mins(15);
 
+/// How a wait begins that ends when the clocks agree.
+pub const WAITS_FOR_CLOCKS: &str = "clocks to agree";
+
 /// How long a destructive gate pauses where the clocks disagree.
 const CLOCK_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 
@@ -41,7 +44,7 @@ pub struct Evidence {
     /// The consumer whose finished rollout does not stand any more (a late deployment
     /// with older references, an older definition put back), and what was seen.
     pub undone_rollout: Option<(ConsumerId, String)>,
-    /// Why the clocks cannot be trusted for a destructive step.
+    /// Why the clocks cannot be trusted for a destructive step, or with a deadline.
     pub clock_problem: Option<String>,
 }
 
@@ -94,6 +97,10 @@ pub fn decide(rotation: &Rotation, policy: &SecretPolicy, evidence: &Evidence, n
     let deadline =
         attempt.since.saturating_add(deadline::of(step, rotation, policy)).unwrap_or(Timestamp::MAX);
     if now > deadline && !has_been_met(rotation, step, policy, evidence, now) {
+        if let Some(detail) = &evidence.clock_problem {
+            // Nobody knows how long the step really took.
+            return Decision::Hold(HoldReason::Clock { detail: detail.clone() });
+        }
         let reason = HoldReason::DeadlinePassed { step, waiting: attempt.waiting.clone() };
         return turn_back_or_hold(rotation, policy, reason);
     }
@@ -304,7 +311,7 @@ fn destructive_gate(
 fn clock_gate(rotation: &Rotation, evidence: &Evidence, now: Timestamp) -> Option<Decision> {
     let problem = evidence.clock_problem.as_ref().filter(|_| !rotation.is_emergency())?;
     let until = now.saturating_add(CLOCK_PAUSE).unwrap_or(Timestamp::MAX);
-    Some(Decision::WaitUntil { until, why: format!("clocks to agree: {problem}") })
+    Some(Decision::WaitUntil { until, why: format!("{WAITS_FOR_CLOCKS}: {problem}") })
 }
 
 fn look_again(now: Timestamp, why: String) -> Decision {

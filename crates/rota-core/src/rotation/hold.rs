@@ -90,8 +90,10 @@ impl HoldReason {
         };
         match self {
             Self::Recovery { .. } => {
-                "`rota recover` compares the journal with stores and targets, see docs/operating.md"
-                    .to_owned()
+                format!(
+                    "`rota recover` compares the journal with the stores, see docs/operating.md; then \
+                     `rota resume {name} --reason \"the database was compared\"`"
+                )
             }
             Self::Permanent { .. }
             | Self::Foreign { .. }

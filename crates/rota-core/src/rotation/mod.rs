@@ -13,7 +13,7 @@ mod state;
 mod step;
 mod transition;
 
-pub use decide::{Decision, Evidence, RolloutEvidence, decide, overlap};
+pub use decide::{Decision, Evidence, RolloutEvidence, WAITS_FOR_CLOCKS, decide, overlap};
 pub use hold::HoldReason;
 pub use state::{
     Attempt, Cause, Facts, Haste, Intent, Order, Outcome, Publication, Rotation, Shape, Source, State,

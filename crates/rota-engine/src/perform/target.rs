@@ -70,6 +70,7 @@ async fn admin_value(session: &mut Session<'_>, reference: &str) -> Result<Secre
 pub(super) async fn effect(session: &mut Session<'_>, effect: TargetEffect) -> Result<(), Halt> {
     let rotator = session.rotator()?;
     let context = context(session).await?;
+    session.compare_fence(&*rotator, &context).await?;
     if matches!(effect, TargetEffect::Disable | TargetEffect::Revoke)
         && session.rotation().open_intent().is_none()
     {

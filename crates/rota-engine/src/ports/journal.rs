@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -259,6 +259,21 @@ pub struct RolloutRecord {
     pub notices: Vec<Notice>,
 }
 
+/// What the journal says about its own past, to be compared with what stands outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    pub incarnation: Incarnation,
+    /// When the incarnation began: what is older outside belongs to an earlier life.
+    pub began_at: Timestamp,
+    /// The last epoch that anybody took.
+    pub epoch: Epoch,
+    /// The latest moment that anything was recorded at. No clock that goes right is
+    /// before it.
+    pub latest: Option<Timestamp>,
+    /// Every rotation of the secret.
+    pub rotations: BTreeSet<RotationId>,
+}
+
 /// The durable memory: what is due, what is in flight, what happened.
 ///
 /// Every time that it returns is its own clock's. A record is made only where the
@@ -404,6 +419,20 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// A passing fault.
     async fn upcoming(&self, horizon: SignedDuration) -> Result<(Timestamp, Vec<Upcoming>), Fault>;
+
+    /// The journal's own past, as far as one secret is concerned.
+    ///
+    /// # Errors
+    /// A passing fault.
+    async fn past(&self, secret: &SecretId) -> Result<Past, Fault>;
+
+    /// Stops every process from claiming and opening, until a person has begun the next
+    /// incarnation: something outside is ahead of the journal. The first reason stays;
+    /// `notice` is added with it.
+    ///
+    /// # Errors
+    /// A passing fault.
+    async fn distrust(&self, why: &str, notice: Notice) -> Result<(), Fault>;
 
     /// Adds notices that belong to no rotation (reminders, overdue alerts, the digest).
     ///

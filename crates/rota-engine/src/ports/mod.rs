@@ -18,7 +18,7 @@ pub use clock::{Clock, within};
 pub use hook::{HookContext, HookRunner, HookStatus};
 pub use journal::{
     AcceptedPolicy, Claim, DueSecret, HistoryEntry, Journal, JournalError, NewRotation, Observation, Opened,
-    OrderId, OrderKind, PendingOrder, Promotion, Record, RolloutClaim, RolloutRecord, RolloutState,
+    OrderId, OrderKind, Past, PendingOrder, Promotion, Record, RolloutClaim, RolloutRecord, RolloutState,
     TAKEN_OVER, Upcoming,
 };
 pub use notifier::{Notice, NoticeKind, Notifier, OutboxClaim};
@@ -27,4 +27,4 @@ pub use rota_core::publication::Place;
 pub use rotator::{
     Created, Fence, Idleness, Observed, Proof, Rotator, RotatorTraits, TargetContext, TargetEffect, Which,
 };
-pub use store::{SecretStore, Slot, SlotRole, SlotState, Stored, WriteToken};
+pub use store::{SecretStore, Slot, SlotRole, SlotState, Stored, Traces, Trail, WriteToken};

@@ -188,6 +188,15 @@ pub trait Rotator: Send + Sync {
     /// [`Fault::Conflict`] where a greater fence was there first.
     async fn apply(&self, effect: TargetEffect, target: &TargetContext, fence: Fence) -> Result<(), Fault>;
 
+    /// What the last effect on the target was ordered by, where the target keeps it.
+    ///
+    /// # Errors
+    /// A passing fault where the target cannot be asked.
+    async fn last_fence(&self, target: &TargetContext) -> Result<Option<Fence>, Fault> {
+        let _ = target;
+        Ok(None)
+    }
+
     /// Uses one of the values for real.
     ///
     /// # Errors

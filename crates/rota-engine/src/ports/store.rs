@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rota_core::document::DocumentFormat;
@@ -7,6 +9,8 @@ use rota_core::policy::model::PolicyEntry;
 use rota_core::publication::{Place, paths};
 use rota_core::value::SecretValue;
 use uuid::Uuid;
+
+use super::rotator::Fence;
 
 /// A write-once place of one rotation. Its name follows from these fields alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +57,8 @@ pub enum SlotRole {
 }
 
 impl SlotRole {
+    pub const ALL: [Self; 3] = [Self::Old, Self::Candidate, Self::Canary];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -90,6 +96,75 @@ pub struct WriteToken {
     pub incarnation: Incarnation,
     pub epoch: Epoch,
     pub effect: EffectNo,
+}
+
+/// What is asked of a store about the past of one secret.
+#[derive(Debug, Clone)]
+pub struct Trail {
+    /// Where its slots live; of the secret's rotations each has its own.
+    slot: Slot,
+    /// The rotations that the journal knows.
+    known: BTreeSet<RotationId>,
+    /// What is older belongs to an earlier life of the journal.
+    since: Timestamp,
+}
+
+impl Trail {
+    /// # Errors
+    /// Those of [`Slot::of`].
+    pub fn of(entry: &PolicyEntry, known: BTreeSet<RotationId>, since: Timestamp) -> Result<Self, Fault> {
+        let slot = Slot::of(entry, RotationId(Uuid::nil()), SlotRole::Candidate)?;
+        Ok(Self::new(slot, known, since))
+    }
+
+    /// For the secret of `slot`, whatever its rotation and role.
+    #[must_use]
+    pub fn new(slot: Slot, known: BTreeSet<RotationId>, since: Timestamp) -> Self {
+        Self { slot, known, since }
+    }
+
+    /// The slot of one rotation, where it would be.
+    #[must_use]
+    pub fn slot(&self, rotation: RotationId, role: SlotRole) -> Slot {
+        Slot { rotation, role, ..self.slot.clone() }
+    }
+
+    /// The first path that the secret is published at.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.slot.beside
+    }
+
+    #[must_use]
+    pub fn known(&self) -> &BTreeSet<RotationId> {
+        &self.known
+    }
+
+    /// True for what was made in this life of the journal.
+    #[must_use]
+    pub fn is_recent(&self, made_at: Timestamp) -> bool {
+        made_at > self.since
+    }
+
+    /// True for a rotation that this life of the journal should know and does not. Its id
+    /// says when it was opened (UUID version 7, RFC 9562).
+    #[must_use]
+    pub fn is_strange(&self, rotation: RotationId) -> bool {
+        let opened = rotation.0.get_timestamp().map(|at| at.to_unix());
+        let opened = opened.and_then(|(seconds, nanos)| {
+            Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+        });
+        !self.known.contains(&rotation) && opened.is_some_and(|at| self.is_recent(at))
+    }
+}
+
+/// What earlier work left in a store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Traces {
+    /// What the last write of the path was ordered by, where the store keeps it.
+    pub fence: Option<Fence>,
+    /// The slot of a rotation that the journal should know and does not.
+    pub strange: Option<String>,
 }
 
 /// Where consumers read secrets.
@@ -168,6 +243,16 @@ pub trait SecretStore: Send + Sync {
     /// # Errors
     /// A passing fault where it cannot be asked.
     async fn clock(&self) -> Result<Option<Timestamp>, Fault>;
+
+    /// What earlier work left behind that the journal must know, as far as this store can
+    /// tell: nothing where it cannot, or where the login may not look. Changes nothing.
+    ///
+    /// # Errors
+    /// A passing fault where the store cannot be asked.
+    async fn traces(&self, trail: &Trail) -> Result<Traces, Fault> {
+        let _ = trail;
+        Ok(Traces::default())
+    }
 
     /// How a consumer's definition names exactly `version` at `path`; `None` where the
     /// store has no such references.

@@ -14,6 +14,7 @@ use sqlx::Row as _;
 
 use super::{PgJournal, due, from_json, micros, sql_time};
 use crate::error::Doing as _;
+use crate::identity::HighWater;
 
 const DOING: &str = "claiming a rotation";
 
@@ -50,6 +51,7 @@ pub(super) async fn claim(
     holder: &str,
     lease: SignedDuration,
 ) -> Result<Option<Claim>, Fault> {
+    let seen = journal.seen();
     let query = sqlx::query(CLAIM).bind(holder).bind(micros(lease));
     let Some(row) = query.fetch_optional(journal.pool()).await.doing(DOING)? else {
         crate::identity::check_trusted(journal.pool()).await?;
@@ -59,13 +61,15 @@ pub(super) async fn claim(
     let number = |name: &str| row.try_get::<i64, _>(name).doing(DOING);
     let time = |name: &str| row.try_get::<jiff_sqlx::Timestamp, _>(name).doing(DOING);
     let secret = text("secret")?;
+    let (incarnation, epoch) = (Incarnation(number("incarnation")?), Epoch(number("epoch")?));
+    journal.keep_mark(seen, HighWater { incarnation, epoch }).await?;
     // Read after the epoch was taken: an order that comes later makes this claim stale.
     let orders = open_orders(journal, &secret).await?;
     Ok(Some(Claim {
         rotation: from_json("a rotation", &text("rotation")?)?,
         policy: Arc::new(from_json("a rotation's policy", &text("policy")?)?),
-        incarnation: Incarnation(number("incarnation")?),
-        epoch: Epoch(number("epoch")?),
+        incarnation,
+        epoch,
         last_effect: EffectNo(number("last_effect")?),
         lease_until: time("lease_until")?.to_jiff(),
         now: time("now")?.to_jiff(),

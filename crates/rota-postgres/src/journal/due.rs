@@ -47,6 +47,7 @@ pub(super) async fn due(journal: &PgJournal, limit: u32) -> Result<(Timestamp, V
     let Some(first) = rows.first() else {
         return Ok((rota_engine::ports::Journal::now(journal).await?, Vec::new()));
     };
+    crate::identity::check_trusted(journal.pool()).await?;
     let now = first.try_get::<jiff_sqlx::Timestamp, _>("now").doing(doing)?.to_jiff();
     let due = rows.iter().map(due_secret).collect::<Result<_, _>>()?;
     Ok((now, due))

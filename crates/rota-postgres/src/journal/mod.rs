@@ -9,17 +9,18 @@ mod record;
 mod rollout;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx as _;
 use rota_core::fault::Fault;
-use rota_core::id::ConsumerId;
+use rota_core::id::{ConsumerId, SecretId};
 use rota_core::policy::model::{Policy, Priority};
 use rota_core::rotation::RolloutEvidence;
 use rota_engine::ports::{
     AcceptedPolicy, Claim, DueSecret, HistoryEntry, Journal, JournalError, NewRotation, Notice, Opened,
-    OrderId, OutboxClaim, PendingOrder, Record, RolloutClaim, RolloutRecord, Upcoming,
+    OrderId, OutboxClaim, Past, PendingOrder, Record, RolloutClaim, RolloutRecord, Upcoming,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,11 +28,12 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::connect::JournalPool;
 use crate::error::{Doing as _, unreadable};
+use crate::identity::{self, HighWater};
 pub use policy::PolicyConsent;
 pub use prune::{Pruned, Retention};
 
 /// Who history names where the journal itself writes a line.
-const ACTOR: &str = "journal";
+pub(crate) const ACTOR: &str = "journal";
 
 /// The notification channel that wakes the daemon's loops.
 pub(crate) const WAKE: &str = "rota_wake";
@@ -40,13 +42,15 @@ pub(crate) const WAKE: &str = "rota_wake";
 #[derive(Clone)]
 pub struct PgJournal {
     pool: JournalPool,
+    /// The greatest epoch that this process was given.
+    pub(crate) high_water: Arc<Mutex<HighWater>>,
 }
 
 impl PgJournal {
     /// A journal over a migrated database; see [`crate::check_schema`].
     #[must_use]
     pub fn new(pool: JournalPool) -> Self {
-        Self { pool }
+        Self { pool, high_water: Arc::new(Mutex::new(HighWater::NONE)) }
     }
 
     /// Closes every connection, and waits for those in use.
@@ -216,6 +220,14 @@ impl Journal for PgJournal {
         due::upcoming(self, horizon).await
     }
 
+    async fn past(&self, secret: &SecretId) -> Result<Past, Fault> {
+        identity::past(self.pool(), secret).await
+    }
+
+    async fn distrust(&self, why: &str, notice: Notice) -> Result<(), Fault> {
+        identity::distrust(self.pool(), why, &notice).await
+    }
+
     async fn notify(&self, notices: Vec<Notice>) -> Result<(), Fault> {
         let doing = "adding notices";
         let mut tx = self.pool().begin().await.doing(doing)?;
@@ -225,7 +237,10 @@ impl Journal for PgJournal {
 }
 
 /// Appends to history; the last thing but notices that a transaction does.
-async fn append_history(connection: &mut PgConnection, entries: &[HistoryEntry]) -> Result<(), Fault> {
+pub(crate) async fn append_history(
+    connection: &mut PgConnection,
+    entries: &[HistoryEntry],
+) -> Result<(), Fault> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -266,7 +281,7 @@ fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, Fault> {
     serde_json::from_str(text).map_err(|_| unreadable(what))
 }
 
-fn without_nul_text(text: &str) -> String {
+pub(crate) fn without_nul_text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use rota_core::fault::Fault;
-use rota_core::id::{Epoch, Incarnation};
+use rota_core::id::Incarnation;
+use rota_engine::past_is_lost;
 use rota_engine::ports::Journal as _;
 use rota_engine::test_support::journal_suite::parts::{LEASE, open, open_and_claim, same, secret};
 use rota_fakes::postgres::{PostgresOptions, PostgresServer};
-use rota_postgres::{ConnectSettings, HighWater, PgJournal, migrate};
+use rota_postgres::{ConnectSettings, HistoryFilter, PgJournal, migrate};
 
 use crate::support::{ann, database, orders, reports, with_secrets};
 
@@ -32,14 +33,14 @@ async fn a_mark_that_is_ahead_stops_every_process_until_the_next_incarnation() {
     let database = database().await;
     let journal = with_secrets(&database, &["A"]).await;
     let held = open_and_claim(&journal, "A").await;
-    let here = journal.high_water().await.unwrap();
-    assert!(here.epoch >= held.epoch);
-    journal.compare_mark(here).await.unwrap();
-    let ahead = HighWater { epoch: Epoch(here.epoch.0 + 1), ..here };
-    assert!(is_untrusted(&journal.compare_mark(ahead).await.unwrap_err()));
+    let why = "a mark is ahead";
+    journal.distrust(why, past_is_lost(why, held.incarnation, held.now)).await.unwrap();
     journal.release(&held, held.now).await.unwrap();
     let other = crate::support::journal(&database).await;
     assert!(is_untrusted(&other.claim("two", LEASE).await.unwrap_err()));
+    let filter =
+        HistoryFilter { kind: Some("incarnation.distrusted".to_owned()), ..HistoryFilter::default() };
+    assert_eq!(reports(&database).await.history(&filter).await.unwrap()[0].detail["reason"], why);
 
     let orders = orders(&database).await;
     let asked = ann("compared everything");
@@ -49,8 +50,6 @@ async fn a_mark_that_is_ahead_stops_every_process_until_the_next_incarnation() {
     let next = other.claim("two", LEASE).await.unwrap().unwrap();
     assert_eq!(next.incarnation, Incarnation(7));
     assert!(next.epoch > held.epoch);
-    // The mark of the earlier life is behind the new one, however great its epoch.
-    journal.compare_mark(ahead).await.unwrap();
     journal.record(&next, same(&next)).await.unwrap();
 }
 
@@ -97,29 +96,39 @@ async fn a_recovery_stops_what_differs_and_waits_for_calls_of_the_lost_past() {
 }
 
 #[tokio::test]
-async fn a_restored_backup_shows_in_the_mark_that_was_kept_outside() {
+async fn a_process_that_lived_through_a_restored_backup_notices_it() {
     let mut server = PostgresServer::start(PostgresOptions::new().durable()).unwrap();
     let database = server.endpoint().unwrap().fresh_database().await.unwrap();
     let settings = ConnectSettings::from_url(database.url()).unwrap();
     migrate(&settings).await.unwrap();
-    let journal = with_secrets(&database, &["A"]).await;
-    open(&journal, "A").await;
-    journal.close().await;
+    let before = with_secrets(&database, &["A"]).await;
+    open(&before, "A").await;
+    before.close().await;
     server.stop_fast().unwrap();
     let backup = server.back_up().unwrap();
     server.start_again().unwrap();
 
     let journal = PgJournal::new(settings.connect().await.unwrap());
     let claim = journal.claim("one", LEASE).await.unwrap().unwrap();
-    let mark = journal.high_water().await.unwrap();
-    assert!(mark.epoch >= claim.epoch);
-    journal.close().await;
     server.stop_fast().unwrap();
     server.restore(&backup).unwrap();
     server.start_again().unwrap();
 
-    let journal = PgJournal::new(settings.connect().await.unwrap());
-    journal.check_identity().await.expect("system identifier and timeline are the old ones");
-    assert!(is_untrusted(&journal.compare_mark(mark).await.unwrap_err()));
-    assert!(is_untrusted(&journal.claim("one", LEASE).await.unwrap_err()));
+    // The pool's connections ended with the server; it makes new ones.
+    let refused = loop {
+        match journal.claim("one", LEASE).await {
+            Err(fault) if fault.passes_by_itself() => {}
+            other => break other.unwrap_err(),
+        }
+    };
+    assert!(is_untrusted(&refused) && refused.to_string().contains("this process has seen"), "{refused}");
+    let other = PgJournal::new(settings.connect().await.unwrap());
+    assert!(is_untrusted(&other.check_identity().await.unwrap_err()), "for every process");
+    let past = other.past(&secret("A")).await.unwrap();
+    assert!(past.epoch <= claim.epoch, "what a fence outside would be compared with");
+    let told = other.claim_notices("slack", 10, LEASE).await.unwrap().unwrap().notices;
+    assert!(
+        told.iter()
+            .any(|(_, notice)| notice.command.as_ref().is_some_and(|run| run.contains("rota recover")))
+    );
 }

@@ -187,6 +187,33 @@ fn a_rotation_pauses_where_clocks_disagree_and_says_so() {
     assert_eq!(told(&world), 1);
 }
 
+/// A store that is away for that long from the start; what people were told, and how
+/// often it was asked.
+fn told_of_a_store_that_is_away_for(away: SignedDuration) -> usize {
+    let mut world = World::rotating(shape("a signing key in a list"));
+    let set = |world: &World, obstacle: Option<Fault>| {
+        world.sim.scenario.world.with(|state| {
+            state.stores.values_mut().for_each(|store| store.obstacle = obstacle.clone());
+        });
+    };
+    set(&world, Some(Fault::transient("connection reset")));
+    let back = world.sim.scenario.clock.elapsed() + away;
+    world.until(|world| world.sim.scenario.clock.elapsed() > back);
+    set(&world, None);
+    assert_eq!(world.until_ended(), Outcome::Completed);
+    world
+        .sim
+        .scenario
+        .journal
+        .look(|tables| tables.outbox.iter().filter(|row| row.notice.what.contains("cannot start")).count())
+}
+
+#[test]
+fn a_store_that_is_away_for_a_moment_is_nobody_s_news() {
+    assert_eq!(told_of_a_store_that_is_away_for(SignedDuration::from_mins(5)), 0);
+    assert_eq!(told_of_a_store_that_is_away_for(SignedDuration::from_mins(30)), 1);
+}
+
 /// Loses the key that the target has just made, `times` times.
 fn lose_keys(times: usize) -> impl FnMut(&Call) -> Option<Disturbance> + Send {
     let (mut made, mut lost) = (0, 0);

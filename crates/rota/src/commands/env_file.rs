@@ -9,14 +9,20 @@ use rota_adapters::stores::env_file::{self, EnvFileKey, EnvFileStore};
 use rota_core::id::{EffectNo, Epoch, Incarnation, StoreId};
 use rota_core::policy::model::StorePolicy;
 use rota_engine::ports::WriteToken;
+use rota_postgres::{Asked, Orders, RestoredFile};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::Context;
+use super::orders::asked;
 use super::status::utc;
-use crate::cli::{EnvFile, PolicyOption};
+use crate::cli::{Consent, EnvFile, PolicyOption};
+use crate::database::Right;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{prompt, wiring};
+
+/// What `pg_stat_activity` shows.
+const WHO: &str = "rota env-file";
 
 pub(super) async fn run(context: &Context, command: &EnvFile) -> Outcome {
     match command {
@@ -24,8 +30,8 @@ pub(super) async fn run(context: &Context, command: &EnvFile) -> Outcome {
         EnvFile::Backups { store, policy } => {
             backups(context, &File::find(context, store, policy).await?).await
         }
-        EnvFile::Restore { store, number, yes, policy } => {
-            restore(context, &File::find(context, store, policy).await?, *number, *yes).await
+        EnvFile::Restore { store, number, consent, policy } => {
+            restore(context, &File::find(context, store, policy).await?, *number, consent).await
         }
     }
 }
@@ -96,13 +102,13 @@ async fn backups(context: &Context, file: &File) -> Outcome {
     Ok(Exit::Success)
 }
 
-async fn restore(context: &Context, file: &File, number: u64, yes: bool) -> Outcome {
+async fn restore(context: &Context, file: &File, number: u64, consent: &Consent) -> Outcome {
     let known = file.store.backups(&file.path).await?;
     if !known.iter().any(|backup| backup.number == number) {
         return Err(Failure::new(Exit::NotFound, format!("{} has no copy {number}", file.path))
             .hint(format!("`rota env-file backups {}` lists them", file.id)));
     }
-    if !yes {
+    if !consent.yes {
         let plan = format!(
             "{} becomes what it was in copy {number}, every name in it. What stands there now is sealed first.\n\
              A rotation in flight that uses the file finds a version that is not its own, and is held.\n\
@@ -111,6 +117,7 @@ async fn restore(context: &Context, file: &File, number: u64, yes: bool) -> Outc
         );
         prompt::confirm(file.id.as_str(), &plan)?;
     }
+    let asked = asked(consent, None)?;
     // No rotation makes this write: a token of its own, and numbers below every real one.
     let token = WriteToken {
         token: Uuid::new_v4(),
@@ -119,13 +126,30 @@ async fn restore(context: &Context, file: &File, number: u64, yes: bool) -> Outc
         effect: EffectNo(0),
     };
     let version = file.store.restore(&file.path, number, &token).await?;
+    let restored = RestoredFile {
+        store: file.id.clone(),
+        file: file.path.clone(),
+        backup: number,
+        version: version.clone(),
+    };
+    // A file is put back without a database, too: that may be what is broken.
+    let recorded = keep_in_history(context, &restored, &asked).await;
     let out = context.output;
     if out.json {
-        out.document(
-            &json!({ "store": file.id, "file": file.path, "restored": number, "version": version }),
-        )?;
+        out.document(&json!({
+            "store": file.id, "file": file.path, "restored": number, "version": version,
+            "recorded": recorded.is_ok(),
+        }))?;
     } else {
         out.line(format!("{} is what it was in copy {number}; restart its consumers", file.path))?;
     }
+    if let Err(failure) = recorded {
+        out.note(format!("history does not know of it: {}", failure.message));
+    }
     Ok(Exit::Success)
+}
+
+async fn keep_in_history(context: &Context, restored: &RestoredFile, asked: &Asked) -> Result<(), Failure> {
+    let pool = context.connect(WHO, &[Right::Order]).await?;
+    Ok(Orders::new(pool).restored_file(restored, asked).await?)
 }

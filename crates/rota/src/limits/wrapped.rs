@@ -16,7 +16,7 @@ use rota_core::value::{Bundle, SecretValue};
 use rota_engine::ports::{
     Check, CheckContext, Clock, Created, Fence, HookContext, HookRunner, HookStatus, Idleness, Observed,
     Place, Proof, Reading, Rollout, RolloutContext, RolloutStatus, Rotator, RotatorTraits, SecretStore, Slot,
-    SlotState, Stored, TargetContext, TargetEffect, Which, WriteToken,
+    SlotState, Stored, TargetContext, TargetEffect, Traces, Trail, Which, WriteToken,
 };
 
 use super::gate::Gate;
@@ -91,6 +91,10 @@ impl SecretStore for Limited<dyn SecretStore> {
         in_turn!(self, self.inner.clock())
     }
 
+    async fn traces(&self, trail: &Trail) -> Result<Traces, Fault> {
+        in_turn!(self, self.inner.traces(trail))
+    }
+
     async fn pinned_reference(&self, path: &str, version: &VersionRef) -> Result<Option<String>, Fault> {
         in_turn!(self, self.inner.pinned_reference(path, version))
     }
@@ -140,6 +144,10 @@ impl Rotator for Limited<dyn Rotator> {
 
     async fn apply(&self, effect: TargetEffect, target: &TargetContext, fence: Fence) -> Result<(), Fault> {
         in_turn!(self, self.inner.apply(effect, target, fence))
+    }
+
+    async fn last_fence(&self, target: &TargetContext) -> Result<Option<Fence>, Fault> {
+        in_turn!(self, self.inner.last_fence(target))
     }
 
     async fn prove(&self, which: Which, target: &TargetContext) -> Result<Proof, Fault> {

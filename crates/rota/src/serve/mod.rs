@@ -124,6 +124,8 @@ async fn work(
         crew.keep(&mut tasks, "drive", Crew::drive);
         crew.keep(&mut tasks, "rollouts", Crew::roll_out);
     }
+    let marks = journal.clone();
+    crew.keep(&mut tasks, "marks", move |crew| crew.compare(marks.clone()));
     for channel in Channel::configured(configuration) {
         let channels = Arc::clone(&channels);
         crew.keep(&mut tasks, "deliver", move |crew| crew.deliver(Arc::clone(&channels), channel));
@@ -215,7 +217,13 @@ async fn reach(settings: &ConnectSettings, migrate: bool) -> Result<PgJournal, F
     let pool = settings.connect().await?;
     rota_postgres::check_schema(&pool).await?;
     let journal = PgJournal::new(pool);
-    journal.check_identity().await?;
+    // A restored backup is no reason to go: whoever stays tells people, claims nothing, and
+    // goes on by itself after `rota recover`.
+    match journal.check_identity().await {
+        Ok(()) => {}
+        Err(fault) if fault.passes_by_itself() => return Err(fault),
+        Err(fault) => tracing::error!(%fault, "nothing is claimed"),
+    }
     Ok(journal)
 }
 

@@ -12,6 +12,7 @@ use metrics::{counter, gauge};
 use rota_core::fault::Fault;
 use rota_engine::Engine;
 use rota_engine::ports::{Clock, Notice, Notifier};
+use rota_postgres::PgJournal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,12 @@ const AFTER_PANIC: SignedDuration = SignedDuration::from_secs(5);
 
 /// Reminders count in days; looking for them reads every secret that is due soon.
 const REMIND_EVERY: SignedDuration = SignedDuration::from_mins(1);
+
+/// Between two looks at one secret's store and at the database's identity.
+const COMPARE_EVERY: SignedDuration = SignedDuration::from_secs(2);
+
+/// What the status page calls a journal that is not the whole past.
+const PAST: &str = "database identity";
 
 /// What every loop needs.
 #[derive(Clone)]
@@ -76,12 +83,40 @@ impl Crew {
         }
     }
 
+    /// Compares every secret's store with the journal, once and without haste, and shows
+    /// whether the journal is still to be trusted.
+    pub(super) async fn compare(self, journal: PgJournal) {
+        let (mut after, mut done) = (None, false);
+        while !self.stop.is_cancelled() {
+            match journal.check_identity().await {
+                Ok(()) => {
+                    self.board.report(PAST, None);
+                }
+                Err(fault) => self.after_fault(&fault).await,
+            }
+            if !done {
+                match self.engine.compare_next(after.as_ref()).await {
+                    Ok(next) => {
+                        done = next.is_none() && after.is_some();
+                        after = next;
+                    }
+                    Err(fault) => self.after_fault(&fault).await,
+                }
+            }
+            self.pause(COMPARE_EVERY).await;
+        }
+    }
+
     /// What the journal's answer says about the database.
     pub(super) async fn after_fault(&self, fault: &Fault) {
         counter!("rota_journal_faults_total").increment(1);
-        gauge!("rota_database_up").set(0.0);
+        let answers = matches!(fault, Fault::Invalid { .. });
+        if !answers {
+            gauge!("rota_database_up").set(0.0);
+        }
         let trouble = Trouble { message: fault.to_string(), blocks: true };
-        if self.board.report("database", Some(trouble)) {
+        // One that answers and is refused is another's past, see `compare`.
+        if self.board.report(if answers { PAST } else { "database" }, Some(trouble)) {
             tracing::error!(%fault, "the state database does not answer as it should");
         }
         self.pause(AFTER_FAULT).await;

@@ -251,20 +251,26 @@ async fn a_replaced_env_file_is_put_back_from_its_sealed_copy() {
     };
     let asked = restore(&["1"]);
     assert!(asked.code == 8 && world.read("app.env") == after, "{}", asked.stderr);
-    assert_eq!(restore(&["99", "--yes"]).code, 6);
+    assert_eq!(restore(&["99", "--yes", "--reason", "x"]).code, 6);
+    assert_eq!(restore(&["1", "--yes"]).code, 2, "a reason is needed");
     assert_eq!(world.run(Login::Nobody, &["env-file", "backups", "nope", "--policy", "policy.toml"]).code, 6);
 
     let command =
         world.command(Login::Nobody, &["env-file", "restore", "env", "1", "--policy", "policy.toml"]);
     let mut terminal = Terminal::run(world.folder.path(), &command);
     terminal.answer("Type env to go on:", "env");
+    terminal.answer("Why (kept in the history):", "the new value broke the application");
     let (code, shown) = terminal.ended();
-    assert_eq!(code, 0, "{shown}");
+    // Whoever may not write history may have a file to save all the same.
+    assert!(code == 0 && shown.contains("history does not know of it"), "{shown}");
     assert!(world.read("app.env").ends_with(&before), "under our comment the old file stands again");
     let listed = world.ok(&[&["env-file", "backups", "env", "--json"], &policy[..]].concat()).json();
     let last = listed["backups"].as_array().unwrap().last().unwrap()["number"].to_string();
-    let back = restore(&[&last, "--yes", "--json"]);
-    assert_eq!(back.json()["restored"].to_string(), last, "{}", back.stderr);
+    let arguments = ["env-file", "restore", "env", &last, "--yes", "--reason", "it was right", "--json"];
+    let back = world.ok(&[&arguments, &policy[..]].concat()).json();
+    assert_eq!((back["restored"].to_string(), &back["recorded"]), (last, &true.into()));
+    let kept = "SELECT detail ->> 'reason' FROM rota.history WHERE kind = 'env_file.restored'";
+    assert_eq!(world.ask(kept).await.as_deref(), Some("it was right"));
     assert!(
         world.read("app.env").contains(after.lines().last().unwrap()),
         "what was replaced was sealed, too"
@@ -288,13 +294,13 @@ async fn a_restored_database_is_compared_with_the_stores_and_goes_on() {
         .execute("UPDATE rota.incarnations SET system_identifier = 'another server'")
         .await
         .unwrap();
-    let refused = finish(world.daemon_command().output().unwrap());
-    assert!(
-        refused.code == 3 && refused.stderr.contains("rota recover"),
-        "{} {}",
-        refused.code,
-        refused.stderr
-    );
+    let daemon = world.start_daemon(|_| {});
+    let refused = daemon.wait_for("/readyz", "rota recover");
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    let told = "SELECT notice ->> 'command' FROM rota.outbox WHERE key = 'recovery:1'";
+    let told = world.ask(told).await.unwrap();
+    assert!(told.contains("rota recover --dry-run"), "{told}");
+    drop(daemon);
     let same = world.ok(&["recover", "--dry-run", "--json"]).json();
     assert_eq!(same["places"][0]["state"], "same");
     assert_eq!(same["begun"], Value::Null);
@@ -329,4 +335,29 @@ async fn a_restored_database_is_compared_with_the_stores_and_goes_on() {
     assert!(world.read("app.env").contains("ADDED=1"), "what somebody added stays");
     let twice = world.run(Login::Operator, &["recover", "--yes", "--reason", "x"]);
     assert_eq!(twice.code, 5);
+}
+
+#[tokio::test]
+async fn a_database_that_is_behind_an_env_file_stops_before_it_writes() {
+    let world = World::new().await;
+    let daemon = world.daemon();
+    world.ok(&["rotate", "QUICK", "--reason", "x"]);
+    world.wait("QUICK", "done", |status| !status["last_promoted_at"].is_null() && status["phase"].is_null());
+    drop(daemon);
+    let file = world.read("app.env");
+    // What a failover leaves that lost the last commits: the server is the same one.
+    world.database.execute("ALTER SEQUENCE rota.epochs RESTART WITH 1").await.unwrap();
+    let daemon = world.start_daemon(|_| {});
+    let refused = daemon.wait_for("/readyz", "was changed under incarnation 1 epoch");
+    assert!(refused.contains("store `env`") && refused.contains("rota recover"), "{refused}");
+    world.ok(&["rotate", "SLOW", "--reason", "x"]);
+    let dry = world.ok(&["recover", "--dry-run"]).stdout;
+    assert!(dry.contains("cannot go on") && dry.contains("was changed under incarnation 1"), "{dry}");
+    assert_eq!(world.read("app.env"), file);
+    let begun = world.run(Login::Operator, &["recover", "--yes", "--reason", "compared", "--json"]);
+    assert_eq!(begun.code, 0, "{}", begun.stderr);
+    let free = "UPDATE rota.secrets SET postponed_until = NULL, postponed_why = NULL";
+    world.database.execute(free).await.unwrap();
+    world.wait_for_step("SLOW", "watch");
+    assert!(daemon.wait_for("/readyz", "200").starts_with("HTTP/1.1 200"), "it goes on by itself");
 }

@@ -208,7 +208,7 @@ async fn every_command_prints_one_json_document_of_a_known_form() {
         &["health", "--live", "--address", &address],
         &["env-file", "key", "other.key"],
         &["env-file", "backups", "env", "--policy", "policy.toml"],
-        &["env-file", "restore", "env", "1", "--yes", "--policy", "policy.toml"],
+        &["env-file", "restore", "env", "1", "--yes", "--reason", "x", "--policy", "policy.toml"],
         &["hold", "SLOW", "--reason", "x"],
         &["completions", "bash"],
         &["man", "pages"],

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
-use rota_core::id::ConsumerId;
+use rota_core::id::{ConsumerId, SecretId};
 use rota_core::policy::model::Policy;
 use rota_core::rotation::{RolloutEvidence, Rotation};
 use rota_engine::ports::{
     AcceptedPolicy, Claim, DueSecret, Journal, JournalError, NewRotation, Notice, Opened, OrderId,
-    OutboxClaim, PendingOrder, Record, RolloutClaim, RolloutRecord, Upcoming,
+    OutboxClaim, Past, PendingOrder, Record, RolloutClaim, RolloutRecord, Upcoming,
 };
 
 /// Sees every record of a rotation, right before it is written and right after.
@@ -139,6 +139,14 @@ impl Journal for Witnessed {
 
     async fn upcoming(&self, horizon: SignedDuration) -> Result<(Timestamp, Vec<Upcoming>), Fault> {
         self.journal.upcoming(horizon).await
+    }
+
+    async fn past(&self, secret: &SecretId) -> Result<Past, Fault> {
+        self.journal.past(secret).await
+    }
+
+    async fn distrust(&self, why: &str, notice: Notice) -> Result<(), Fault> {
+        self.journal.distrust(why, notice).await
     }
 
     async fn notify(&self, notices: Vec<Notice>) -> Result<(), Fault> {

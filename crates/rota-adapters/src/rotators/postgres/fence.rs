@@ -5,7 +5,7 @@
 //! effect that was the last one passes; its statements can be repeated.
 
 use rota_core::fault::Fault;
-use rota_core::id::RotationId;
+use rota_core::id::{EffectNo, Epoch, Incarnation, RotationId};
 use rota_engine::ports::Fence;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _, Transaction};
 
@@ -167,6 +167,25 @@ pub(super) async fn done_at(
         WHERE target = $1 AND rotation = $2 AND what = $3";
     let query = sqlx::query_scalar(sql).bind(target).bind(rotation.0).bind(what);
     query.fetch_optional(connection).await.doing("reading the fence `rota_fence.effects`")
+}
+
+/// What the last effect on `target` was ordered by; `None` where there was none.
+///
+/// # Errors
+/// As the server says.
+pub(super) async fn last(connection: &mut PgConnection, target: &str) -> Result<Option<Fence>, Fault> {
+    if !is_there(connection).await? {
+        return Ok(None);
+    }
+    let sql = "SELECT incarnation, epoch, effect FROM rota_fence.effects WHERE target = $1";
+    let query = sqlx::query_as(sql).bind(target);
+    let row: Option<(i64, i64, i64)> =
+        query.fetch_optional(connection).await.doing("reading the fence `rota_fence.effects`")?;
+    Ok(row.map(|(incarnation, epoch, effect)| Fence {
+        incarnation: Incarnation(incarnation),
+        epoch: Epoch(epoch),
+        effect: EffectNo(effect),
+    }))
 }
 
 /// Whether the administrator can write the fence, or make it.

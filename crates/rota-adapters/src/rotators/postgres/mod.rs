@@ -162,6 +162,11 @@ impl Rotator for PostgresRotator {
         }
     }
 
+    async fn last_fence(&self, context: &TargetContext) -> Result<Option<Fence>, Fault> {
+        let target = self.target(context)?;
+        target.last_fence(&mut target.connect().await?).await
+    }
+
     /// Logs in as consumers do. A new user must also be able to do whatever the old one can.
     async fn prove(&self, which: Which, context: &TargetContext) -> Result<Proof, Fault> {
         let target = self.target(context)?;

@@ -129,6 +129,14 @@ impl<'a> Target<'a> {
         super::fence::done_at(admin, &self.fenced, self.context.rotation, word(TargetEffect::Install)).await
     }
 
+    /// What the last effect on the target was ordered by.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub(super) async fn last_fence(&self, admin: &mut PgConnection) -> Result<Option<Fence>, Fault> {
+        super::fence::last(admin, &self.fenced).await
+    }
+
     /// How many sessions a role has on the server and its standbys.
     ///
     /// # Errors

@@ -41,6 +41,25 @@ pub(super) struct Description {
     pub(super) primary_region: Option<String>,
 }
 
+/// One version, without its content.
+pub(super) struct Made {
+    pub(super) at: Timestamp,
+    pub(super) labels: Vec<String>,
+}
+
+impl Made {
+    fn of(version: &SecretVersionsListEntry) -> Option<Self> {
+        let at = Timestamp::from_second(version.created_date()?.secs()).ok()?;
+        Some(Self { at, labels: version.version_stages().to_vec() })
+    }
+}
+
+/// As many as AWS gives at once.
+const PAGE: i32 = 100;
+
+/// An answer that never ends must not hold a rotation for ever.
+const MAX_PAGES: usize = 50;
+
 /// What a new secret is made with.
 pub(super) struct NewSecret<'a> {
     pub(super) name: &'a str,
@@ -122,18 +141,27 @@ impl Api {
         }))
     }
 
-    /// When each version was made, deprecated ones included, up to the 100 that a
-    /// secret may have.
-    pub(super) async fn version_ages(&self, name: &str) -> Result<Vec<Timestamp>, Fault> {
+    /// When each version was made and under which labels it is, those without labels
+    /// included. AWS answers with up to a hundred at a time, and drops none that is younger
+    /// than a day, so a busy secret has several pages.
+    pub(super) async fn versions(&self, name: &str) -> Result<Vec<Made>, Fault> {
         let call = self.client.list_secret_version_ids().secret_id(name).include_deprecated(true);
-        let found = match call.max_results(100).send().await {
-            Ok(found) => found,
-            Err(error) if code(&error) == NOT_FOUND => return Ok(Vec::new()),
-            Err(error) => return Err(fault(name, &error)),
-        };
-        let made =
-            |version: &SecretVersionsListEntry| Timestamp::from_second(version.created_date()?.secs()).ok();
-        Ok(found.versions().iter().filter_map(made).collect())
+        let call = call.max_results(PAGE);
+        let mut all = Vec::new();
+        let mut next = None;
+        for _ in 0..MAX_PAGES {
+            let found = match call.clone().set_next_token(next.take()).send().await {
+                Ok(found) => found,
+                Err(error) if code(&error) == NOT_FOUND => return Ok(Vec::new()),
+                Err(error) => return Err(fault(name, &error)),
+            };
+            all.extend(found.versions().iter().filter_map(Made::of));
+            match found.next_token.filter(|token| !token.is_empty()) {
+                Some(token) => next = Some(token),
+                None => return Ok(all),
+            }
+        }
+        Ok(all)
     }
 
     pub(super) async fn create(&self, new: &NewSecret<'_>) -> Result<Creation, Fault> {

@@ -29,7 +29,7 @@ use rota_core::policy::kinds::{KindSpec, Port};
 use rota_core::policy::model::StorePolicy;
 use rota_core::publication::Place;
 use rota_core::value::SecretValue;
-use rota_engine::ports::{SecretStore, Slot, SlotState, Stored, WriteToken};
+use rota_engine::ports::{SecretStore, Slot, SlotState, Stored, Traces, Trail, WriteToken};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -214,7 +214,7 @@ impl SecretStore for AwsSecretsManagerStore {
         let api = self.api().await;
         let Some(found) = api.describe(path).await? else { return Ok(()) };
         self.check(path, &found)?;
-        let made = api.version_ages(path).await?;
+        let made: Vec<_> = api.versions(path).await?.into_iter().map(|version| version.at).collect();
         let newest = made.iter().max().copied().unwrap_or(Timestamp::UNIX_EPOCH);
         let busy = made.iter().filter(|made| newest.duration_since(**made) < DAY).count();
         if busy > BUSY_VERSIONS {
@@ -302,6 +302,12 @@ impl SecretStore for AwsSecretsManagerStore {
     async fn clock(&self) -> Result<Option<Timestamp>, Fault> {
         let name = format!("{}/clock", self.settings.slots());
         self.api().await.date(&name).await.map(Some)
+    }
+
+    /// The labels of the slots: a write has no place for what it was ordered by.
+    async fn traces(&self, trail: &Trail) -> Result<Traces, Fault> {
+        let strange = slot::strange(self.api().await, &self.settings, trail).await?;
+        Ok(Traces { fence: None, strange })
     }
 
     /// As `valueFrom` of an ECS task definition takes it: the ARN, no JSON key, no

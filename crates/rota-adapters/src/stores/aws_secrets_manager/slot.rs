@@ -9,10 +9,12 @@
 //! for as long as it keeps the version, which is a day at least. After that only the
 //! journal knows that the slot was used.
 
+use std::collections::BTreeSet;
+
 use rota_core::fault::Fault;
-use rota_core::id::VersionRef;
+use rota_core::id::{RotationId, VersionRef};
 use rota_core::value::SecretValue;
-use rota_engine::ports::{Slot, SlotState};
+use rota_engine::ports::{Slot, SlotRole, SlotState, Trail};
 use uuid::Uuid;
 
 use super::api::{Api, Creation, Move, NewSecret, Put, Version, Which};
@@ -41,7 +43,7 @@ impl<'a> Names<'a> {
         let Slot { rotation, secret, role, beside, shared: _ } = slot;
         let id = format!("{rotation}/{}/{beside}/{secret}", role.as_str());
         let id = Uuid::new_v5(&SLOTS, id.as_bytes()).hyphenated().to_string();
-        let label = format!("rota-{}-{id}", role.as_str());
+        let label = format!("{}{id}", prefix(*role));
         let own = format!("{}/{}/{secret}", settings.slots(), beside.trim_start_matches('/'));
         if !is_name(&own) {
             return Err(Fault::invalid(format!(
@@ -77,6 +79,44 @@ async fn find<'a>(api: &Api, names: &'a Names<'_>) -> Result<Option<Found<'a>>, 
         }
     }
     Ok(None)
+}
+
+/// A filled slot of the secret whose rotation should be known and is not. Of purged ones
+/// AWS keeps no name.
+pub(super) async fn strange(
+    api: &Api,
+    settings: &AwsSecretsManagerSettings,
+    trail: &Trail,
+) -> Result<Option<String>, Fault> {
+    let mut known = BTreeSet::new();
+    for (rotation, role) in trail.known().iter().flat_map(|id| SlotRole::ALL.map(|role| (*id, role))) {
+        known.insert(Names::new(&trail.slot(rotation, role), settings)?.label);
+    }
+    let any = trail.slot(RotationId(Uuid::nil()), SlotRole::Candidate);
+    let names = Names::new(&any, settings)?;
+    let is_strange = |label: &String| {
+        SlotRole::ALL.iter().any(|role| label.starts_with(&prefix(*role))) && !known.contains(label)
+    };
+    for home in names.homes() {
+        let found = match api.describe(home).await {
+            Err(Fault::Denied { .. }) => continue,
+            found => found?,
+        };
+        let labels = found.into_iter().flat_map(|found| found.labels.into_values()).flatten();
+        if !labels.into_iter().any(|label| is_strange(&label)) {
+            continue;
+        }
+        // Only the list of versions says how old each is.
+        let recent = api.versions(home).await?.into_iter().filter(|version| trail.is_recent(version.at));
+        if let Some(label) = recent.flat_map(|version| version.labels).find(is_strange) {
+            return Ok(Some(format!("an unknown rotation, label `{label}` of `{home}`")));
+        }
+    }
+    Ok(None)
+}
+
+fn prefix(role: SlotRole) -> String {
+    format!("rota-{}-", role.as_str())
 }
 
 pub(super) async fn read(

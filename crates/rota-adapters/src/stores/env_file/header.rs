@@ -4,7 +4,7 @@
 //! and says by which write the file came about.
 
 use rota_core::id::{EffectNo, Epoch, Incarnation};
-use rota_engine::ports::WriteToken;
+use rota_engine::ports::{Fence, WriteToken};
 use uuid::Uuid;
 
 const START: &str = "# rota: ";
@@ -22,6 +22,11 @@ impl Header {
     pub(super) fn of(token: &WriteToken) -> Self {
         let WriteToken { token, incarnation, epoch, effect } = token;
         Self { token: *token, incarnation: *incarnation, epoch: *epoch, effect: *effect }
+    }
+
+    /// What the write was ordered by.
+    pub(super) fn fence(&self) -> Fence {
+        Fence { incarnation: self.incarnation, epoch: self.epoch, effect: self.effect }
     }
 
     /// The line with its end.

@@ -34,7 +34,7 @@ use rota_core::policy::kinds::{KindSpec, Port};
 use rota_core::policy::model::StorePolicy;
 use rota_core::publication::Place;
 use rota_core::value::SecretValue;
-use rota_engine::ports::{SecretStore, Slot, SlotState, Stored, WriteToken};
+use rota_engine::ports::{SecretStore, Slot, SlotState, Stored, Traces, Trail, WriteToken};
 use zeroize::Zeroizing;
 
 use super::{part_of, read_settings};
@@ -414,6 +414,22 @@ impl SecretStore for EnvFileStore {
     /// None: the machine's clock is the daemon's own.
     async fn clock(&self) -> Result<Option<Timestamp>, Fault> {
         Ok(None)
+    }
+
+    /// The line in the file, and the names of the slots beside it.
+    async fn traces(&self, trail: &Trail) -> Result<Traces, Fault> {
+        let (file, trail) = (EnvFile::new(trail.path())?, trail.clone());
+        run(move || {
+            let folder = file.folder()?;
+            let fence = match folder.read(&file.name)? {
+                Some(found) => Header::split(text(&found.bytes, &folder.path_of(&file.name))?).0,
+                None => None,
+            };
+            let state = folder.private_folder(&file.state)?;
+            let strange = state.map_or(Ok(None), |state| slot::strange(&state, &trail))?;
+            Ok(Traces { fence: fence.map(|line| line.fence()), strange })
+        })
+        .await
     }
 
     /// None: whoever reads the file reads what stands there.

@@ -1,9 +1,9 @@
 //! Write-once slots beside an env file, one file each.
 
 use rota_core::fault::Fault;
-use rota_core::id::VersionRef;
+use rota_core::id::{RotationId, VersionRef};
 use rota_core::value::SecretValue;
-use rota_engine::ports::{Slot, SlotState};
+use rota_engine::ports::{Slot, SlotRole, SlotState, Trail};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -11,6 +11,9 @@ use super::folder::{Folder, Ownership};
 
 /// Under which a slot is written before it gets its name.
 const TEMPORARY: &str = "new-slot";
+
+/// How the name of a slot begins; its rotation follows.
+const SLOT: &str = "slot-";
 
 const FILLED: &str = "# rota slot: filled ";
 const PURGED: &str = "# rota slot: purged ";
@@ -71,6 +74,22 @@ pub(super) fn purge(state: &Folder, slot: &Slot) -> Result<(), Fault> {
     state.replace(&name(slot), TEMPORARY, head(PURGED, slot).as_bytes(), Ownership::private())
 }
 
+/// A slot of the secret, filled or purged, whose rotation should be known and is not.
+pub(super) fn strange(state: &Folder, trail: &Trail) -> Result<Option<String>, Fault> {
+    for found in state.names()? {
+        let rotation = found.strip_prefix(SLOT).and_then(|rest| Uuid::parse_str(rest.get(..32)?).ok());
+        let Some(rotation) = rotation.map(RotationId).filter(|rotation| trail.is_strange(*rotation)) else {
+            continue;
+        };
+        // The folder has the slots of every secret of the file.
+        let of_secret = SlotRole::ALL.iter().any(|role| name(&trail.slot(rotation, *role)) == found);
+        if of_secret {
+            return Ok(Some(format!("rotation {rotation}")));
+        }
+    }
+    Ok(None)
+}
+
 /// For people who look into the folder.
 fn head(state: &str, slot: &Slot) -> String {
     format!("{state}rotation={} secret={} role={}\n", slot.rotation, slot.secret, slot.role.as_str())
@@ -79,5 +98,5 @@ fn head(state: &str, slot: &Slot) -> String {
 /// A secret's name can be longer than a file's, and has slashes.
 fn name(slot: &Slot) -> String {
     let id = Uuid::new_v5(&slot.rotation.0, slot.secret.as_str().as_bytes());
-    format!("slot-{}-{}-{}", slot.rotation.0.simple(), id.simple(), slot.role.as_str())
+    format!("{SLOT}{}-{}-{}", slot.rotation.0.simple(), id.simple(), slot.role.as_str())
 }

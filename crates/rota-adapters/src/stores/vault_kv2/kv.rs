@@ -120,6 +120,21 @@ impl Kv<'_> {
         }
     }
 
+    /// The names in a folder, folders with a slash at their end. Nothing where there is no
+    /// such folder, and where the login may not list.
+    pub(super) async fn list(&self, folder: &str) -> Result<Vec<String>, Fault> {
+        #[derive(Deserialize)]
+        struct Names {
+            keys: Vec<String>,
+        }
+        let call = Request::<Names>::list(self.path("metadata", folder));
+        match self.connection.call(&Answered(call)).await {
+            Ok(found) => Ok(found.keys),
+            Err(Failure::Absent(_) | Failure::Refused) => Ok(Vec::new()),
+            Err(failure) => Err(self.fault(failure, "metadata", folder, "list")),
+        }
+    }
+
     /// Fails unless a KV version 2 engine is mounted here and we may know it.
     pub(super) async fn check_mount(&self) -> Result<(), Fault> {
         #[derive(Deserialize)]
@@ -271,6 +286,10 @@ struct Request<T> {
 impl<T> Request<T> {
     fn get(path: String, query: Option<String>) -> Self {
         Self { method: RequestMethod::GET, path, query, body: None, answer: std::marker::PhantomData }
+    }
+
+    fn list(path: String) -> Self {
+        Self { method: RequestMethod::LIST, path, query: None, body: None, answer: std::marker::PhantomData }
     }
 
     fn post(path: String, body: &str) -> Self {

@@ -26,7 +26,7 @@ use rota_core::policy::kinds::{KindSpec, Port};
 use rota_core::policy::model::StorePolicy;
 use rota_core::publication::Place;
 use rota_core::value::SecretValue;
-use rota_engine::ports::{SecretStore, Slot, SlotState, Stored, WriteToken};
+use rota_engine::ports::{SecretStore, Slot, SlotState, Stored, Traces, Trail, WriteToken};
 
 use super::{part_of, read_settings};
 use crate::catalog::StoreKind;
@@ -232,6 +232,13 @@ impl SecretStore for VaultKv2Store {
 
     async fn clock(&self) -> Result<Option<Timestamp>, Fault> {
         self.connection.date().await.map(Some)
+    }
+
+    /// The names of the slots: Vault has no place for what a write was ordered by.
+    async fn traces(&self, trail: &Trail) -> Result<Traces, Fault> {
+        check_path(trail.path())?;
+        let strange = slot::strange(&self.kv(), self.settings.slots(), trail).await?;
+        Ok(Traces { fence: None, strange })
     }
 
     /// None: no rollout can put a version into what its consumers read from Vault.

@@ -5,9 +5,9 @@
 //! it would let the next write begin at version 1 again.
 
 use rota_core::fault::Fault;
-use rota_core::id::VersionRef;
+use rota_core::id::{RotationId, VersionRef};
 use rota_core::value::SecretValue;
-use rota_engine::ports::{Slot, SlotState};
+use rota_engine::ports::{Slot, SlotRole, SlotState, Trail};
 use uuid::Uuid;
 
 use super::kv::{Current, Kv, Layout};
@@ -17,6 +17,21 @@ const FIRST: u64 = 1;
 
 /// Stands for a moment in a slot that is purged before it was written.
 const NOTHING: &str = "(nothing)";
+
+/// A slot of the secret, filled or purged, whose rotation should be known and is not.
+pub(super) async fn strange(kv: &Kv<'_>, slots: &str, trail: &Trail) -> Result<Option<String>, Fault> {
+    let folder = format!("{slots}/{}", trail.path());
+    for found in kv.list(&folder).await? {
+        let rotation = found.get(..32).and_then(|id| Uuid::parse_str(id).ok()).map(RotationId);
+        let Some(rotation) = rotation.filter(|rotation| trail.is_strange(*rotation)) else { continue };
+        // The folder has the slots of every secret of the path.
+        let name = format!("{folder}/{found}");
+        if SlotRole::ALL.iter().any(|role| path(slots, &trail.slot(rotation, *role)) == name) {
+            return Ok(Some(format!("rotation {rotation}")));
+        }
+    }
+    Ok(None)
+}
 
 /// `SLOTS/PATH/ROTATION-SECRET-ROLE`.
 pub(super) fn path(slots: &str, slot: &Slot) -> String {

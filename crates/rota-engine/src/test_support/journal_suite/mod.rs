@@ -73,7 +73,9 @@ cases! {
         epochs_and_effect_numbers_go_on_with_the_next_rotation,
         a_record_keeps_state_history_and_notices_together,
         superseding_ends_the_old_rotation_and_opens_the_new_one,
-        a_renewed_lease_ends_later;
+        a_renewed_lease_ends_later,
+        the_past_names_every_rotation_of_a_secret_and_is_never_behind,
+        a_distrusted_journal_gives_nothing_out_and_says_so_once;
     rollouts:
         requests_that_wait_are_one_rollout,
         one_rollout_of_a_consumer_is_under_way,

@@ -1,10 +1,14 @@
 //! Opening, claiming, recording: leases and epochs.
 
+use std::collections::BTreeSet;
+
+use rota_core::fault::Fault;
 use rota_core::id::EffectNo;
 use rota_core::rotation::State;
 
 use super::JournalSubject;
 use super::parts::*;
+use crate::past_is_lost;
 use crate::ports::{JournalError, Opened, OrderKind, Record};
 
 pub(super) async fn one_rotation_is_in_flight_per_secret_and_per_exclusive_key(subject: &dyn JournalSubject) {
@@ -204,4 +208,45 @@ pub(super) async fn a_renewed_lease_ends_later(subject: &dyn JournalSubject) {
     assert!(until >= held.now + LEASE);
     assert_eq!(journal.claim("other", LEASE).await.unwrap(), None);
     journal.record(&held, same(&held)).await.unwrap();
+}
+
+pub(super) async fn the_past_names_every_rotation_of_a_secret_and_is_never_behind(
+    subject: &dyn JournalSubject,
+) {
+    let journal = with_secrets(subject, &["A", "B"]).await;
+    assert_eq!(journal.past(&secret("A")).await.unwrap().rotations, BTreeSet::new());
+    let first = open_and_claim(&*journal, "A").await;
+    open_and_claim(&*journal, "B").await;
+    let mut record = ending(&first, first.now);
+    record.history = vec![line("rotation.ended", "A")];
+    journal.record(&first, record).await.unwrap();
+    let second = open_and_claim(&*journal, "A").await;
+    let past = journal.past(&secret("A")).await.unwrap();
+    assert_eq!(past.rotations, BTreeSet::from([first.rotation.id, second.rotation.id]));
+    assert_eq!(past.incarnation, second.incarnation);
+    assert!(past.epoch >= second.epoch);
+    let now = journal.now().await.unwrap();
+    assert!(past.began_at <= first.now && past.latest.is_some_and(|at| at >= first.now && at <= now));
+}
+
+pub(super) async fn a_distrusted_journal_gives_nothing_out_and_says_so_once(subject: &dyn JournalSubject) {
+    let journal = with_secrets(subject, &["A", "B"]).await;
+    let held = open_and_claim(&*journal, "A").await;
+    journal.record(&held, published(&held, held.now, &["backend"])).await.unwrap();
+    subject.order(&secret("B"), OrderKind::Rotate).await;
+    for why in ["a mark is ahead", "another reason"] {
+        let told = past_is_lost(why, held.incarnation, held.now);
+        journal.distrust(why, told).await.unwrap();
+    }
+    // Whoever holds a rotation may still say why it is held.
+    journal.record(&held, same(&held)).await.unwrap();
+    journal.release(&held, held.now).await.unwrap();
+    let refused = journal.claim("two", LEASE).await.unwrap_err();
+    assert!(refused.to_string().contains("a mark is ahead"), "{refused}");
+    assert!(matches!(journal.due(10).await, Err(Fault::Invalid { .. })));
+    assert_eq!(journal.claim_rollout("two", LEASE).await.unwrap(), None);
+    let told = journal.claim_notices("slack", 10, LEASE).await.unwrap().unwrap().notices;
+    let told: Vec<_> =
+        told.into_iter().map(|(_, notice)| notice.what).filter(|what| what.contains("ahead")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
 }

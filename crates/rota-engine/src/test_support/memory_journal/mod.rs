@@ -88,6 +88,17 @@ impl MemoryJournal {
         true
     }
 
+    /// Everything as it is now.
+    #[must_use]
+    pub fn back_up(&self) -> Tables {
+        self.state().tables.clone()
+    }
+
+    /// Puts a backup in place of everything, the sequence of epochs included.
+    pub fn restore(&self, backup: Tables) {
+        self.state().tables = backup;
+    }
+
     /// What a person asks for. Raises the epoch of the rotation in flight, so that a
     /// holder records nothing any more, and wakes it.
     pub fn order(&self, secret: &SecretId, kind: OrderKind, by: &str, reason: &str) -> OrderId {

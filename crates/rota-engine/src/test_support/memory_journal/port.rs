@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
-use rota_core::id::{ConsumerId, Epoch, RotationId};
+use rota_core::id::{ConsumerId, Epoch, RotationId, SecretId};
 use rota_core::policy::CompactPolicy;
 use rota_core::policy::model::{Policy, PolicyEntry};
 use rota_core::rotation::{Event, RolloutEvidence, Rotation, Source, State, apply};
@@ -17,7 +17,7 @@ use super::{MemoryJournal, priority_of};
 use crate::guard::Guard;
 use crate::ports::{
     AcceptedPolicy, Claim, DueSecret, HistoryEntry, Journal, JournalError, NewRotation, Notice, Opened,
-    OrderId, OutboxClaim, PendingOrder, Record, RolloutClaim, RolloutRecord, RolloutState, Upcoming,
+    OrderId, OutboxClaim, Past, PendingOrder, Record, RolloutClaim, RolloutRecord, RolloutState, Upcoming,
 };
 
 #[async_trait]
@@ -50,7 +50,11 @@ impl Journal for MemoryJournal {
     }
 
     async fn due(&self, limit: u32) -> Result<(Timestamp, Vec<DueSecret>), Fault> {
-        self.transaction("due", String::new(), move |tables, now| Ok((now, tables.due(limit, now)))).await
+        self.transaction("due", String::new(), move |tables, now| {
+            tables.must_be_trusted()?;
+            Ok((now, tables.due(limit, now)))
+        })
+        .await
     }
 
     async fn open(&self, new: NewRotation) -> Result<Opened, Fault> {
@@ -103,8 +107,11 @@ impl Journal for MemoryJournal {
 
     async fn claim(&self, holder: &str, lease: SignedDuration) -> Result<Option<Claim>, Fault> {
         let holder = holder.to_owned();
-        self.transaction("claim", String::new(), move |tables, now| Ok(tables.claim(holder, lease, now)))
-            .await
+        self.transaction("claim", String::new(), move |tables, now| {
+            tables.must_be_trusted()?;
+            Ok(tables.claim(holder, lease, now))
+        })
+        .await
     }
 
     async fn renew(&self, claim: &Claim, lease: SignedDuration) -> Result<Timestamp, JournalError> {
@@ -159,6 +166,9 @@ impl Journal for MemoryJournal {
         lease: SignedDuration,
     ) -> Result<Option<RolloutClaim>, Fault> {
         self.transaction("claim_rollout", String::new(), move |tables, now| {
+            if tables.distrusted.is_some() {
+                return Ok(None);
+            }
             Ok(tables.claim_rollout(lease, now))
         })
         .await
@@ -199,6 +209,33 @@ impl Journal for MemoryJournal {
         let numbers: Vec<i64> = claim.notices.iter().map(|(number, _)| *number).collect();
         self.transaction("record_delivery", channel.clone(), move |tables, now| {
             tables.record_delivery(&channel, &numbers, outcome, now);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn past(&self, secret: &SecretId) -> Result<Past, Fault> {
+        let secret = secret.clone();
+        self.transaction("past", secret.to_string(), move |tables, _| {
+            let rotations = tables.rotations.values().filter(|row| row.rotation.secret == secret);
+            Ok(Past {
+                incarnation: tables.incarnation,
+                began_at: tables.began_at,
+                epoch: Epoch(tables.last_epoch),
+                latest: tables.history.last().map(|row| row.at),
+                rotations: rotations.map(|row| row.rotation.id).collect(),
+            })
+        })
+        .await
+    }
+
+    async fn distrust(&self, why: &str, notice: Notice) -> Result<(), Fault> {
+        let why = why.to_owned();
+        self.transaction("distrust", why.clone(), move |tables, _| {
+            if tables.distrusted.is_none() {
+                tables.distrusted = Some(why);
+                tables.publish_notices(vec![notice]);
+            }
             Ok(())
         })
         .await

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use rota_core::fault::Fault;
 use rota_core::id::{ConsumerId, EffectNo, Epoch, Incarnation, RotationId, SecretId};
 use rota_core::policy::model::{ConsumerPolicy, PolicyEntry, Priority};
 use rota_core::rotation::{Publication, Rotation};
@@ -20,6 +21,9 @@ pub struct Tables {
     /// Read by the simulator too; never changed after the start.
     pub guards: Guards,
     pub incarnation: Incarnation,
+    pub began_at: Timestamp,
+    /// Why nothing is claimed.
+    pub distrusted: Option<String>,
     /// The one sequence of epochs.
     pub last_epoch: i64,
     pub policy: Option<AcceptedPolicy>,
@@ -135,6 +139,8 @@ impl Tables {
         Self {
             guards,
             incarnation: Incarnation(1),
+            began_at: Timestamp::MIN,
+            distrusted: None,
             last_epoch: 0,
             policy: None,
             secrets: BTreeMap::new(),
@@ -147,6 +153,10 @@ impl Tables {
             outbox: Vec::new(),
             channel_leases: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn must_be_trusted(&self) -> Result<(), Fault> {
+        self.distrusted.as_ref().map_or(Ok(()), |why| Err(Fault::invalid(why.clone())))
     }
 
     pub(super) fn next_epoch(&mut self) -> Epoch {

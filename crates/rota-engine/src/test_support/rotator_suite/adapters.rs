@@ -268,6 +268,10 @@ impl Rotator for Disturbed {
         self.meet(fate, call).await
     }
 
+    async fn last_fence(&self, target: &TargetContext) -> Result<Option<Fence>, Fault> {
+        self.inner.last_fence(target).await
+    }
+
     async fn prove(&self, which: Which, target: &TargetContext) -> Result<Proof, Fault> {
         self.call("prove", None, target, self.inner.prove(which, target)).await
     }

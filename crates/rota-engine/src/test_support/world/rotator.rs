@@ -394,6 +394,14 @@ impl Rotator for FakeRotator {
         .await
     }
 
+    async fn last_fence(&self, _: &TargetContext) -> Result<Option<Fence>, Fault> {
+        let fenced = self.kind.is_fenced();
+        self.call("last_fence", String::new(), move |_, state, name, _| {
+            Ok(of(state, name).fence.filter(|_| fenced).map(|(fence, _)| fence))
+        })
+        .await
+    }
+
     async fn apply(&self, effect: TargetEffect, target: &TargetContext, fence: Fence) -> Result<(), Fault> {
         let (kind, effect) = (self.kind, self.effect(effect, target));
         self.call("apply", format!("{:?}", effect.effect), move |world, state, name, now| {

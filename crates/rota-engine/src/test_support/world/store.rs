@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{FakeWorld, WorldEventKind, WorldState};
 use crate::guard::Guard;
-use crate::ports::{Place, SecretStore, Slot, SlotState, Stored, WriteToken};
+use crate::ports::{Fence, Place, SecretStore, Slot, SlotState, Stored, Traces, Trail, WriteToken};
 
 /// One store, with the promises of the real ones at their weakest: reads may lag,
 /// slots are written once, a publication compares what it replaces.
@@ -28,6 +28,7 @@ pub struct StoreState {
     /// Administrators' credentials and inboxes, by `path` or `path#field`.
     pub others: BTreeMap<String, String>,
     tokens: BTreeMap<Uuid, (String, usize)>,
+    fences: BTreeMap<String, Fence>,
     next_version: u64,
     /// A read of a path may show what was true up to this long ago.
     pub stale_for: SignedDuration,
@@ -60,6 +61,7 @@ impl Default for StoreState {
             slots: BTreeMap::new(),
             others: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            fences: BTreeMap::new(),
             next_version: 0,
             stale_for: SignedDuration::ZERO,
             clock_offset: SignedDuration::ZERO,
@@ -231,12 +233,14 @@ impl SecretStore for FakeStore {
             let version = store.put(&path, &content, world.now());
             let index = store.paths.get(&path).map_or(0, |versions| versions.len().saturating_sub(1));
             store.tokens.insert(token.token, (path.clone(), index));
+            let WriteToken { token: _, incarnation, epoch, effect } = token;
+            store.fences.insert(path.clone(), Fence { incarnation, epoch, effect });
             let kind = WorldEventKind::Published {
                 store: id.clone(),
                 path,
                 version: version.clone(),
-                epoch: token.epoch,
-                effect: token.effect,
+                epoch,
+                effect,
             };
             world.note(state, kind);
             world.after_publication(state, id);
@@ -330,6 +334,21 @@ impl SecretStore for FakeStore {
     async fn clock(&self) -> Result<Option<Timestamp>, Fault> {
         self.call("clock", String::new(), |world, state, id| {
             Ok(world.now().checked_add(of(state, id)?.clock_offset).ok())
+        })
+        .await
+    }
+
+    async fn traces(&self, trail: &Trail) -> Result<Traces, Fault> {
+        let trail = trail.clone();
+        self.call("traces", trail.path().to_owned(), move |_, state, id| {
+            let store = of(state, id)?;
+            let strange = store.slots.keys().find(|slot| {
+                **slot == trail.slot(slot.rotation, slot.role) && trail.is_strange(slot.rotation)
+            });
+            Ok(Traces {
+                fence: store.fences.get(trail.path()).copied(),
+                strange: strange.map(|slot| format!("rotation {}", slot.rotation)),
+            })
         })
         .await
     }
