@@ -338,6 +338,7 @@ async fn sessions_that_cannot_be_counted_are_unknown_and_what_never_can_be_is_to
     let unkept = json!({ "user": "any", "min": 0, "admin": "vault:elsewhere" });
     let unkept = fault(sessions_of(&database, unkept).await);
     assert!(unkept.to_string().contains("`vault:elsewhere`"), "{unkept}");
+}
 
 /// A consumer that three kinds of check look at over HTTP.
 struct Page {
