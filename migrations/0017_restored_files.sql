@@ -1,9 +1,8 @@
--- Who put a sealed copy of an env file back.
+-- A person put a sealed copy back in place of an env file. The file is shared by its
+-- secrets, so this stands in the system's chain. `version` is a keyed digest.
 
 SET LOCAL ROLE rota_owner;
 
--- A person put a sealed copy back in place of an env file. The file is shared by its
--- secrets, so this stands in the system's chain. `version` is a keyed digest.
 CREATE FUNCTION rota.order_restored_file(
     store text, file text, backup bigint, version text, reason text, given_name text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, rota, pg_temp
