@@ -1,8 +1,9 @@
 use jiff::SignedDuration;
+use rota_core::rotation::State;
 
 use super::*;
-use crate::ports::{NoticeKind, OrderKind};
-use crate::test_support::{FakeKind, Form, Guards, Scenario, SecretPlan, run, work};
+use crate::ports::{Journal as _, NoticeKind, OrderKind};
+use crate::test_support::{Call, Disturbance, FakeKind, Form, Guards, Scenario, SecretPlan, run, work};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -15,15 +16,19 @@ fn two_users() -> (Scenario, SecretId) {
     (scenario, secret)
 }
 
-/// Works as one process until the rotation stands at `step`.
+/// Works as one process that ends when the rotation has come to `step`; its lease lapses.
 fn until(scenario: &Scenario, secret: &SecretId, step: Step) {
+    let there = format!("{secret} Running {{ step: {step:?},");
+    let mut has_ended = false;
+    scenario.wire.disturb_with(move |call: &Call| {
+        let ended = has_ended;
+        has_ended |= call.name == "record" && call.detail.starts_with(&there);
+        ended.then(|| Disturbance::Fails(Fault::transient("the process has ended")))
+    });
     let engine = scenario.engine("one", 2);
-    let there = |scenario: &Scenario| {
-        let now =
-            scenario.journal.look(|tables| tables.in_flight(secret).and_then(|row| row.rotation.step()));
-        now == Some(step)
-    };
-    run(&scenario.clock, work(scenario, &engine, there)).unwrap();
+    run(&scenario.clock, work(scenario, &engine, |_| false)).unwrap_err();
+    scenario.wire.heal();
+    scenario.clock.advance_by(HOUR);
 }
 
 /// Nobody claims any more, and people know what to run.
@@ -103,4 +108,37 @@ fn a_leap_of_the_database_s_clock_is_told_until_it_is_back_or_confirmed() {
         .journal
         .look(|tables| tables.outbox.iter().filter(|row| row.notice.what.contains("leapt back")).count());
     assert_eq!(told, 1, "once a day");
+}
+
+/// A backup of the moment in which the rotation stood at `backed_up`, restored when it had
+/// come to `reached`, some claims later: who claims it holds it, and nobody goes on.
+fn held_after_a_restore(backed_up: Step, reached: Step) -> String {
+    let (scenario, secret) = two_users();
+    until(&scenario, &secret, backed_up);
+    let backup = scenario.journal.back_up();
+    for _ in 0..3 {
+        run(&scenario.clock, scenario.journal.claim("idle", HOUR)).unwrap().expect("it is awake");
+        scenario.clock.advance_by(HOUR);
+    }
+    until(&scenario, &secret, reached);
+    scenario.journal.restore(backup);
+    let engine = scenario.engine("two", 3);
+    while matches!(run(&scenario.clock, engine.drive_one()), Ok(Some(_))) {}
+    everything_stands_still(&scenario);
+    scenario.journal.look(|tables| match &tables.in_flight(&secret).unwrap().rotation.state {
+        State::Held { reason: HoldReason::Recovery { detail }, .. } => detail.clone(),
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn a_store_that_is_ahead_holds_the_rotation_that_would_write_again() {
+    let why = held_after_a_restore(Step::Promote, Step::Watch);
+    assert!(why.starts_with("store `main` was changed under"), "{why}");
+}
+
+#[test]
+fn a_target_that_is_ahead_holds_the_rotation_that_would_change_it() {
+    let why = held_after_a_restore(Step::Install, Step::Prove);
+    assert!(why.starts_with("the target was changed under"), "{why}");
 }
