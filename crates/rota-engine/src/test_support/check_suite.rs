@@ -52,9 +52,10 @@ macro_rules! check_suite {
 
 const VALUE: &str = "a-value-that-nobody-may-read";
 
-async fn look(subject: &dyn CheckUnderTest) -> Reading {
-    let value = SecretValue::new(VALUE.to_owned()).expect("a constant text is a value");
-    let context = CheckContext { now: Timestamp::UNIX_EPOCH, baseline: None, value: Some(value) };
+/// A look at the consumer, or, with a value, at what becomes of whoever shows it.
+async fn look(subject: &dyn CheckUnderTest, value: Option<&str>) -> Reading {
+    let value = value.map(|text| SecretValue::new(text.to_owned()).expect("a constant text is a value"));
+    let context = CheckContext { now: Timestamp::UNIX_EPOCH, baseline: None, value };
     subject.check().observe(&context).await.expect("the settings fit")
 }
 
@@ -66,20 +67,20 @@ pub async fn a_well_consumer_is_healthy_and_an_ill_one_is_not(subject: &dyn Chec
     ] {
         subject.becomes(health).await;
         for _ in 0..2 {
-            assert_eq!(look(subject).await.verdict, verdict, "{health:?}: a look changes nothing");
+            assert_eq!(look(subject, None).await.verdict, verdict, "{health:?}: a look changes nothing");
         }
     }
 }
 
 pub async fn whoever_does_not_answer_is_unknown_and_no_fault(subject: &dyn CheckUnderTest) {
     subject.becomes(Health::Away).await;
-    assert_eq!(look(subject).await.verdict, Verdict::Unknown);
+    assert_eq!(look(subject, None).await.verdict, Verdict::Unknown);
 }
 
 pub async fn a_look_says_what_it_saw_and_never_the_value(subject: &dyn CheckUnderTest) {
     for health in [Health::Well, Health::Ill, Health::Away] {
         subject.becomes(health).await;
-        let Reading { detail, .. } = look(subject).await;
+        let Reading { detail, .. } = look(subject, Some(VALUE)).await;
         assert!(!detail.is_empty() && !detail.contains(VALUE), "{detail}");
     }
 }
