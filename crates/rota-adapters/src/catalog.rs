@@ -14,7 +14,9 @@ use rota_engine::ports::{Adapters, Check, HookRunner, Rollout, Rotator, SecretSt
 
 use crate::credential::{CredentialSource, Credentials, Reference};
 use crate::environment::AdapterEnvironment;
-use crate::rotators::{aws_iam, generated, operator, postgres, provider, redis_acl};
+use crate::rotators::{
+    aws_iam, generated, grafana_admin, http_password, operator, postgres, provider, redis_acl,
+};
 use crate::stores::{aws_secrets_manager, env_file, vault_kv2};
 use crate::{checks, hooks, rollouts};
 
@@ -43,8 +45,16 @@ pub type CheckKind = Entry<BuildCheck>;
 pub type HookKind = Entry<BuildHook>;
 
 pub const STORES: &[StoreKind] = &[env_file::KIND, aws_secrets_manager::KIND, vault_kv2::KIND];
-pub const ROTATORS: &[RotatorKind] =
-    &[aws_iam::KIND, generated::KIND, operator::KIND, postgres::KIND, provider::KIND, redis_acl::KIND];
+pub const ROTATORS: &[RotatorKind] = &[
+    aws_iam::KIND,
+    generated::KIND,
+    grafana_admin::KIND,
+    http_password::KIND,
+    operator::KIND,
+    postgres::KIND,
+    provider::KIND,
+    redis_acl::KIND,
+];
 pub const ROLLOUTS: &[RolloutKind] =
     &[rollouts::command::KIND, rollouts::ecs::KIND, rollouts::reread::KIND, rollouts::webhook::KIND];
 pub const CHECKS: &[CheckKind] = &[

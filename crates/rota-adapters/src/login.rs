@@ -13,7 +13,7 @@ use rota_core::policy::model::SecretPolicy;
 use rota_core::value::{Bundle, SecretValue};
 use zeroize::Zeroizing;
 
-/// What a template may be filled with.
+/// What a template of a server's login may be filled with.
 pub(crate) const PARTS: [&str; 5] = ["username", "password", "host", "port", "database"];
 
 /// The parts that no rotation changes, by name.
@@ -72,7 +72,7 @@ impl Login {
 ///
 /// # Errors
 /// [`Fault::Invalid`] where a part cannot be one.
-pub(crate) fn bundle(constants: &Constants, login: &Login) -> Result<Bundle, Fault> {
+pub(crate) fn bundle(constants: &[(&'static str, String)], login: &Login) -> Result<Bundle, Fault> {
     let mut parts = BTreeMap::new();
     for (name, text) in constants {
         parts.insert(field(name)?, value(text.clone())?);
@@ -101,7 +101,7 @@ pub(crate) fn value(text: String) -> Result<SecretValue, Fault> {
 pub(crate) fn parts_of(
     fields: &Bundle,
     policy: &SecretPolicy,
-    constants: &Constants,
+    constants: &[(&'static str, String)],
     usual: Option<&str>,
 ) -> Result<Bundle, Fault> {
     let known = constants.iter().map(|(name, text)| (*name, text.as_str())).collect();
@@ -167,12 +167,17 @@ pub(crate) fn unknown_hole(holes: &BTreeSet<&str>, parts: &[&str]) -> Option<Kin
     Some(KindProblem::error("fields", "", format!("nothing fills `{{{unknown}}}`"), help))
 }
 
-/// What consumers read is made of the parts that a login has. `changing` where the user
-/// is another after each rotation; `example` says what to add.
-pub(crate) fn fields_problem(secret: &SecretView<'_>, changing: bool, example: &str) -> Option<KindProblem> {
+/// What consumers read is made of `parts`. `changing` where the user is another after each
+/// rotation; `example` says what to add.
+pub(crate) fn fields_problem(
+    secret: &SecretView<'_>,
+    parts: &[&str],
+    changing: bool,
+    example: &str,
+) -> Option<KindProblem> {
     let problem = |message: String, help: &str| Some(KindProblem::error("fields", "", message, help));
     let holes = holes_of(secret);
-    if let Some(unknown) = unknown_hole(&holes, &PARTS) {
+    if let Some(unknown) = unknown_hole(&holes, parts) {
         return Some(unknown);
     }
     if !holes.contains("password") {

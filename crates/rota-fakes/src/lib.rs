@@ -9,6 +9,7 @@ mod aws_json;
 pub mod clock;
 pub mod consumer;
 pub mod ecs;
+pub mod grafana;
 pub mod http;
 pub mod moto;
 pub mod postgres;

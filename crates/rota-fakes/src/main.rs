@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use rota_fakes::ecs::{self, EcsFake};
+use rota_fakes::grafana::GrafanaFake;
 use rota_fakes::http::Listen;
 use rota_fakes::moto::{self, MotoServer};
 use rota_fakes::postgres::{self, PostgresOptions, PostgresServer};
@@ -53,6 +54,12 @@ enum Server {
         /// Serve TLS for `localhost` and write the private authority's certificate here
         #[arg(long)]
         tls_ca: Option<PathBuf>,
+        #[command(flatten)]
+        listen: ListenArguments,
+    },
+    /// A Grafana server whose administrator is `admin` with the password `admin`; prints its
+    /// address, then its URL
+    Grafana {
         #[command(flatten)]
         listen: ListenArguments,
     },
@@ -142,6 +149,11 @@ fn main() -> Result<ExitCode> {
             }
             let fake = VaultFake::start(listen)?;
             announce(&format!("{}\n{}\n{}", fake.address(), fake.url(), fake.root_token()))?;
+            Box::new(fake)
+        }
+        Server::Grafana { listen } => {
+            let fake = GrafanaFake::start(listen.plain())?;
+            announce(&format!("{}\n{}", fake.address(), fake.url()))?;
             Box::new(fake)
         }
         Server::Secretsmanager { region, listen } => {

@@ -86,14 +86,14 @@ impl Default for Expect {
 }
 
 impl Expect {
-    fn statuses(&self) -> &[u16] {
+    pub(crate) fn statuses(&self) -> &[u16] {
         match self {
             Self::One(status) => std::slice::from_ref(status),
             Self::Any(statuses) => statuses,
         }
     }
 
-    fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         self.statuses().iter().map(u16::to_string).collect::<Vec<_>>().join(" or ")
     }
 }
@@ -207,19 +207,24 @@ impl HttpSettings {
     }
 }
 
+/// What is wrong with a status that is expected.
+pub(crate) fn status_problem(pointer: &str, expect: &Expect) -> Option<KindProblem> {
+    let statuses = expect.statuses();
+    (statuses.is_empty() || statuses.iter().any(|status| !(200..=599).contains(status))).then(|| {
+        KindProblem::error(
+            "status",
+            pointer,
+            "an HTTP status is a number from 200 to 599",
+            "write `expect = 200` or `expect = [200, 204]`",
+        )
+    })
+}
+
 fn lint(settings: &Value, context: &KindContext<'_>) -> Vec<KindProblem> {
     let Ok(settings) = HttpSettings::deserialize(settings) else { return Vec::new() };
     let mut problems: Vec<KindProblem> =
         settings::timeout_problem("/timeout", settings.timeout).into_iter().collect();
-    let statuses = settings.expect.statuses();
-    if statuses.is_empty() || statuses.iter().any(|status| !(200..=599).contains(status)) {
-        problems.push(KindProblem::error(
-            "status",
-            "/expect",
-            "an HTTP status is a number from 200 to 599",
-            "write `expect = 200` or `expect = [200, 204]`",
-        ));
-    }
+    problems.extend(status_problem("/expect", &settings.expect));
     if let Some(rule) = &settings.json
         && JsonPath::parse(&rule.path).is_err()
     {

@@ -19,7 +19,10 @@ use rota_core::policy::duration::DurationText;
 use rota_core::policy::kinds::KindProblem;
 use rota_engine::ports::{Reading, Verdict};
 
-pub(crate) use request::{address_problem, reference_problem};
+pub(crate) use http::status_problem;
+pub(crate) use request::{
+    address_problem, basic_login, bearer_login, header_name, header_problems, header_value, reference_problem,
+};
 
 use crate::settings;
 
@@ -30,7 +33,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BODY_BYTES: usize = 1_048_576;
 
 /// The limit of one look.
-fn timeout(said: Option<DurationText>) -> Duration {
+pub(crate) fn timeout(said: Option<DurationText>) -> Duration {
     settings::timeout(said, DEFAULT_TIMEOUT)
 }
 
@@ -51,7 +54,7 @@ fn unread(fault: Fault) -> Result<Reading, Fault> {
 }
 
 /// What is wrong with a JSONPath that cannot be read.
-fn path_problem(pointer: &str) -> KindProblem {
+pub(crate) fn path_problem(pointer: &str) -> KindProblem {
     KindProblem::error(
         "path",
         pointer,

@@ -81,15 +81,13 @@ impl Requester {
             request = request.header(name, text);
         }
         if let Some(bearer) = &recipe.bearer {
-            let text = Zeroizing::new(format!("Bearer {}", *self.credential(bearer, value).await?));
-            request = request.header(AUTHORIZATION, header_value(&AUTHORIZATION, &text)?);
+            let login = bearer_login(&self.credential(bearer, value).await?)?;
+            request = request.header(AUTHORIZATION, login);
         }
         if let Some(basic) = &recipe.basic {
             let password = self.credential(&basic.password, value).await?;
-            let pair = Zeroizing::new(format!("{}:{}", *fill(&basic.username, value)?, *password));
-            let coded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
-            let text = Zeroizing::new(format!("Basic {}", *coded));
-            request = request.header(AUTHORIZATION, header_value(&AUTHORIZATION, &text)?);
+            let login = basic_login(&fill(&basic.username, value)?, &password)?;
+            request = request.header(AUTHORIZATION, login);
         }
         Ok(request)
     }
@@ -128,11 +126,29 @@ fn fill(template: &str, value: Option<&SecretValue>) -> Result<Zeroizing<String>
     Ok(text)
 }
 
-fn header_name(name: &str) -> Result<HeaderName, Fault> {
+/// The text of `Authorization` for a user name and a password (RFC 7617).
+///
+/// # Errors
+/// [`Fault::Invalid`] where a header cannot hold it.
+pub(crate) fn basic_login(username: &str, password: &str) -> Result<HeaderValue, Fault> {
+    let pair = Zeroizing::new(format!("{username}:{password}"));
+    let coded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+    header_value(&AUTHORIZATION, &Zeroizing::new(format!("Basic {}", *coded)))
+}
+
+/// The text of `Authorization` for a bearer token (RFC 6750, section 2.1).
+///
+/// # Errors
+/// [`Fault::Invalid`] where a header cannot hold it.
+pub(crate) fn bearer_login(token: &str) -> Result<HeaderValue, Fault> {
+    header_value(&AUTHORIZATION, &Zeroizing::new(format!("Bearer {token}")))
+}
+
+pub(crate) fn header_name(name: &str) -> Result<HeaderName, Fault> {
     HeaderName::try_from(name).map_err(|_| Fault::invalid(format!("`{name}` is not a header's name")))
 }
 
-fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue, Fault> {
+pub(crate) fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue, Fault> {
     let mut value = HeaderValue::try_from(text).map_err(|_| {
         Fault::invalid(format!("the header `{name}` would hold characters that a header cannot"))
     })?;
@@ -145,12 +161,10 @@ impl Recipe {
     /// What is wrong with it as settings.
     pub(super) fn problems(&self, context: &KindContext<'_>) -> Vec<KindProblem> {
         let mut problems: Vec<KindProblem> = self.address_problem().into_iter().collect();
-        problems.extend(self.header.iter().filter_map(|(name, template)| {
-            header_problem("header", name).or_else(|| literal_problem(name, template))
-        }));
+        problems.extend(header_problems("/header", &self.header));
         for (name, reference) in &self.header_from {
-            problems.extend(header_problem("header_from", name));
-            let pointer = pointer_to("header_from", name);
+            let pointer = pointer_to("/header_from", name);
+            problems.extend(header_problem(&pointer, name));
             problems.extend(reference_problem(&pointer, &reference.to_string(), context));
         }
         if self.bearer.is_some() && self.basic.is_some() {
@@ -186,26 +200,35 @@ impl Recipe {
 }
 
 fn pointer_to(table: &str, name: &str) -> String {
-    format!("/{table}/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("{table}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-fn header_problem(table: &str, name: &str) -> Option<KindProblem> {
+/// What is wrong with headers whose text stands in the policy, in the table at `pointer`.
+pub(crate) fn header_problems(pointer: &str, headers: &BTreeMap<String, String>) -> Vec<KindProblem> {
+    let problem = |(name, template): (&String, &String)| {
+        let pointer = pointer_to(pointer, name);
+        header_problem(&pointer, name).or_else(|| literal_problem(&pointer, name, template))
+    };
+    headers.iter().filter_map(problem).collect()
+}
+
+fn header_problem(pointer: &str, name: &str) -> Option<KindProblem> {
     HeaderName::try_from(name).is_err().then(|| {
         KindProblem::error(
             "header",
-            pointer_to(table, name),
+            pointer,
             "this is not a header's name",
             "write a name such as `x-tenant`",
         )
     })
 }
 
-fn literal_problem(name: &str, template: &str) -> Option<KindProblem> {
+fn literal_problem(pointer: &str, name: &str, template: &str) -> Option<KindProblem> {
     let secret = SECRET_HEADERS.contains(&name.to_lowercase().as_str());
     (secret && !template.contains(HOLE)).then(|| {
         KindProblem::error(
             "secret-in-policy",
-            pointer_to("header", name),
+            pointer,
             "this header holds a credential, which does not belong into a policy",
             "keep it in a store and write `header_from = { NAME = \"store:path\" }` or `bearer = \"store:path\"`",
         )

@@ -3,6 +3,8 @@
 pub mod aws_iam;
 mod created;
 pub mod generated;
+pub mod grafana_admin;
+pub mod http_password;
 pub mod operator;
 pub mod postgres;
 pub mod provider;

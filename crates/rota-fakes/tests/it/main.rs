@@ -2,9 +2,11 @@
 
 mod consumer;
 mod ecs;
+mod grafana;
 mod http;
 mod postgres;
 mod providers;
+mod python;
 mod real;
 mod secretsmanager;
 mod slack;

@@ -75,15 +75,15 @@ pub(crate) fn in_place(policy: &mut Policy) {
     }
 }
 
+/// Kinds whose servers are in the tests of the kind, where their secrets are rotated.
+const AT_SERVERS_OF_THEIR_OWN: [&str; 4] = ["aws-iam-access-key", "grafana-admin", "provider", "redis-acl"];
+
 /// Each database of the example becomes one of the test, with a first login in use; a
 /// database user is never created from nothing.
 async fn with_databases(policy: &mut Policy, world: &World) -> Vec<TestDatabase> {
     let mut databases = Vec::new();
     let Policy { secrets, stores, .. } = policy;
-    // Users of Redis, keys of IAM and keys of providers are rotated at servers of their own by
-    // the tests of their kinds.
-    let elsewhere = ["redis-acl", "aws-iam-access-key", "provider"];
-    secrets.retain(|_, secret| !elsewhere.contains(&secret.kind.as_str()));
+    secrets.retain(|_, secret| !AT_SERVERS_OF_THEIR_OWN.contains(&secret.kind.as_str()));
     for secret in secrets.values_mut().filter(|secret| secret.kind == "postgres") {
         let database = shared().unwrap().fresh_database().await.unwrap();
         let store = &stores[secret.primary_store().unwrap()];

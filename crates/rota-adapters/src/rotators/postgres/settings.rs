@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::address::{authorities_problem, host_and_port, is_no_host};
 use crate::checks::reference_problem;
 use crate::credential::Reference;
-use crate::login::{Constants, fields_problem};
+use crate::login::{Constants, PARTS, fields_problem};
 
 /// Where a server listens that says nothing else.
 pub(crate) const DEFAULT_PORT: u16 = 5432;
@@ -121,7 +121,7 @@ pub(super) fn lint(settings: &Value, context: &KindContext<'_>) -> Vec<KindProbl
     problems.extend(of_names(&settings));
     problems.extend(ca_problem(settings.ca.as_ref()));
     let changing = settings.mode != Mode::OneUser;
-    problems.extend(context.secret.and_then(|secret| fields_problem(&secret, changing, FIELDS)));
+    problems.extend(context.secret.and_then(|secret| fields_problem(&secret, &PARTS, changing, FIELDS)));
     problems
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::checks::reference_problem;
 use crate::credential::Reference;
-use crate::login::{Constants, fields_problem};
+use crate::login::{Constants, PARTS, fields_problem};
 use crate::redis_nodes::{Servers, endpoint, servers_problems};
 
 /// The user whose password `requirepass` is.
@@ -106,7 +106,7 @@ pub(super) fn lint(settings: &Value, context: &KindContext<'_>) -> Vec<KindProbl
     problems.extend(of_mode(&settings));
     problems.extend(of_names(&settings));
     let changing = settings.mode == Mode::TwoUsers;
-    problems.extend(context.secret.and_then(|secret| fields_problem(&secret, changing, FIELDS)));
+    problems.extend(context.secret.and_then(|secret| fields_problem(&secret, &PARTS, changing, FIELDS)));
     problems
 }
 
