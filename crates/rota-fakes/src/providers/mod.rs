@@ -7,7 +7,10 @@
 //! Deliberately absent: everything else that the providers do, but one call that an
 //! application makes with its key.
 
+pub mod openai;
 mod resend;
+pub mod sentry;
+pub mod twilio;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,6 +32,12 @@ use crate::http::{Effect, Fault, Listen, Script, Serving};
 pub enum Product {
     /// API keys of a Resend team.
     Resend,
+    /// Standard API keys of a Twilio account.
+    Twilio,
+    /// Client keys of a Sentry project.
+    Sentry,
+    /// Service accounts of an OpenAI project.
+    OpenAi,
 }
 
 /// A key that the provider knows.
@@ -72,6 +81,8 @@ struct State {
     keys: Vec<Key>,
     /// How many keys fit.
     most: usize,
+    /// Pages hold no more keys than this, whatever is asked for.
+    longest_page: usize,
     admin: String,
 }
 
@@ -101,8 +112,11 @@ impl ProviderFake {
         let script = Script::with_clock(listen.clock.clone());
         let admin = match product {
             Product::Resend => resend::token(),
+            Product::Twilio => twilio::admin(),
+            Product::Sentry => sentry::admin(),
+            Product::OpenAi => openai::admin(),
         };
-        let state = State { product, keys: Vec::new(), most: 1000, admin };
+        let state = State { product, keys: Vec::new(), most: 1000, longest_page: usize::MAX, admin };
         let server = Server { state: Arc::new(Mutex::new(state)), script: script.clone() };
         let router = Router::new().fallback(handle).with_state(server.clone());
         let serving = Serving::start(router, script.clone(), listen)?;
@@ -141,20 +155,33 @@ impl ProviderFake {
 
     /// What templates of a policy may be filled with, by name, as the provider showed it once.
     pub fn parts(&self, key: &Key) -> BTreeMap<&'static str, String> {
-        let state = self.server.lock();
-        match state.product {
-            Product::Resend => BTreeMap::from([("id", key.id.clone()), ("secret", key.secret.clone())]),
-        }
+        let product = self.server.lock().product;
+        let mut parts = BTreeMap::from([("id", key.id.clone())]);
+        match product {
+            Product::Resend | Product::Twilio | Product::OpenAi => parts.insert("secret", key.secret.clone()),
+            Product::Sentry => parts.insert("dsn", sentry::dsn(key)),
+        };
+        parts
     }
 
     /// Uses a key (its parts) as an application does: one call over the network.
     pub async fn is_accepted(&self, parts: &BTreeMap<String, String>) -> bool {
         let part = |name: &str| parts.get(name).cloned().unwrap_or_default();
+        let post = |path: &str| self.application.post(format!("{}{path}", self.url()));
         let product = self.server.lock().product;
         let request = match product {
-            Product::Resend => {
-                self.application.post(format!("{}/emails", self.url())).bearer_auth(part("secret"))
+            Product::Resend => post("/emails").bearer_auth(part("secret")),
+            Product::Twilio => post(&format!("/2010-04-01/Accounts/{}/Messages.json", twilio::ACCOUNT))
+                .basic_auth(part("id"), Some(part("secret"))),
+            // The key of a DSN stands before its `@`.
+            Product::Sentry => {
+                let dsn = part("dsn");
+                let key =
+                    dsn.strip_prefix("https://").and_then(|rest| rest.split('@').next()).unwrap_or_default();
+                let shown = format!("Sentry sentry_version=7, sentry_key={key}");
+                post("/api/4505281256090153/envelope/").header("x-sentry-auth", shown)
             }
+            Product::OpenAi => post("/v1/responses").bearer_auth(part("secret")),
         };
         request.send().await.is_ok_and(|answer| answer.status().is_success())
     }
@@ -167,6 +194,11 @@ impl ProviderFake {
     /// From now on so many keys fit.
     pub fn set_most(&self, most: usize) {
         self.server.lock().most = most;
+    }
+
+    /// From now on pages of lists hold so many keys at most.
+    pub fn set_longest_page(&self, keys: usize) {
+        self.server.lock().longest_page = keys;
     }
 
     /// Answers the next matching calls as a rate limit does.
@@ -187,6 +219,9 @@ impl State {
     fn new_key(&self, name: &str, scope: &str, now: Timestamp) -> Key {
         let (id, secret) = match self.product {
             Product::Resend => (Uuid::new_v4().to_string(), resend::token()),
+            Product::Twilio => (twilio::id(), twilio::secret()),
+            Product::Sentry => (sentry::id(), sentry::id()),
+            Product::OpenAi => (openai::id(), openai::secret()),
         };
         Key { id, name: name.to_owned(), secret, scope: scope.to_owned(), created: now, active: true }
     }
@@ -292,5 +327,8 @@ async fn handle(
     let mut state = server.lock();
     match state.product {
         Product::Resend => resend::answer(&call, &mut state),
+        Product::Twilio => twilio::answer(&call, &mut state),
+        Product::Sentry => sentry::answer(&call, &mut state),
+        Product::OpenAi => openai::answer(&call, &mut state),
     }
 }

@@ -107,7 +107,9 @@ fn list(call: &Call<'_>, state: &State) -> Reply {
         Some(Ok(limit)) if (1..=100).contains(&limit) => limit,
         Some(_) => return error(422, "validation_error", "`limit` must be between 1 and 100"),
     };
-    let Some((keys, more)) = state.page(call.query.get("after").map(String::as_str), limit) else {
+    let Some((keys, more)) =
+        state.page(call.query.get("after").map(String::as_str), limit.min(state.longest_page))
+    else {
         return error(422, "validation_error", "The pagination cursor is invalid");
     };
     let shown = |key: &&Key| {

@@ -65,7 +65,6 @@ pub(crate) const DASHBOARD: (&str, &[Wanted]) = (
         generated("SESSION_SECRET", Quarterly, 7, Pair("SESSION_SECRET_NEW", "SESSION_SECRET"), HEX_64),
         made("ANTHROPIC_API_KEY", Quarterly, 7, Pair("ANTHROPIC_API_KEY", "ANTHROPIC_API_KEY_BACKUP")),
         made("META_APP_SECRET", Quarterly, 1, Pair("META_APP_SECRET", "META_APP_SECRET_OLD")),
-        made("SENTRY_DSN", Days(180), 7, One("SENTRY_DSN")),
         made("SLACK_WEBHOOK_URL", Days(180), 7, One("SLACK_WEBHOOK_URL")),
         made("GITHUB_TOKEN", Days(180), 7, One("GITHUB_TOKEN")),
         made(
@@ -121,7 +120,6 @@ pub(crate) const MGMT_VIBE: (&str, &[Wanted]) = (
     "mgmt-vibe.toml",
     &[
         generated("SESSION_SECRET", Days(90), 1, List("SESSION_SECRETS"), HEX_64),
-        made("OPENAI_API_KEY", Days(90), 1, One("OPENAI_API_KEY")),
         made("STRIPE", Days(90), 1, Fields(&["STRIPE_PUBLISHABLE_KEY", "STRIPE_SECRET_KEY"])),
     ],
 );
@@ -159,7 +157,6 @@ pub(crate) const STARTER_KIT: (&str, &[Wanted]) = (
             KEY,
         ),
         made("SMTP_PASSWORD", Days(180), 1, One("SMTP_PASSWORD")),
-        made("TWILIO_AUTH_TOKEN", Days(180), 1, One("TWILIO_AUTH_TOKEN")),
     ],
 );
 
@@ -173,13 +170,18 @@ const LOGINS: [(&str, &str, Due, i64, &[&str]); 4] = [
 ];
 
 /// A key that a provider makes by a call, in the same form. The id is published for Rota.
-const KEYS: [(&str, &str, Due, i64, &[&str]); 1] = [(
-    "autonomous-coding-dashboard.toml",
-    "RESEND_API_KEY",
-    Days(180),
-    7,
-    &["RESEND_API_KEY", "RESEND_API_KEY_ID"],
-)];
+const KEYS: [(&str, &str, Due, i64, &[&str]); 4] = [
+    (
+        "autonomous-coding-dashboard.toml",
+        "RESEND_API_KEY",
+        Days(180),
+        7,
+        &["RESEND_API_KEY", "RESEND_API_KEY_ID"],
+    ),
+    ("autonomous-coding-dashboard.toml", "SENTRY_DSN", Days(180), 7, &["SENTRY_DSN"]),
+    ("mgmt-vibe.toml", "OPENAI_API_KEY", Days(90), 1, &["OPENAI_API_KEY", "OPENAI_API_KEY_ID"]),
+    ("starter-kit.toml", "TWILIO_API_KEY", Days(180), 1, &["TWILIO_API_KEY_SECRET", "TWILIO_API_KEY_SID"]),
+];
 
 impl Shown {
     pub(crate) fn names(self) -> Vec<&'static str> {

@@ -319,7 +319,7 @@ fn jobswipes_secrets_rotate_on_their_dates_for_four_hundred_days() {
 
 #[test]
 fn mgmt_vibes_secrets_rotate_on_their_dates_for_four_hundred_days() {
-    four_hundred_days("mgmt-vibe.toml", false, Some("OPENAI_API_KEY"));
+    four_hundred_days("mgmt-vibe.toml", false, Some("STRIPE"));
 }
 
 #[test]

@@ -15,8 +15,12 @@ use super::file::ProviderFile;
 use super::lint::{self, Problem};
 
 /// The files of this program.
-const SHIPPED: [(&str, &str); 1] =
-    [("resend.toml", include_str!("../../../../../config/providers/resend.toml"))];
+const SHIPPED: [(&str, &str); 4] = [
+    ("openai.toml", include_str!("../../../../../config/providers/openai.toml")),
+    ("resend.toml", include_str!("../../../../../config/providers/resend.toml")),
+    ("sentry.toml", include_str!("../../../../../config/providers/sentry.toml")),
+    ("twilio.toml", include_str!("../../../../../config/providers/twilio.toml")),
+];
 
 /// Far more than any file says; bounds what is read from a wrong path.
 const MAX_FILE_BYTES: u64 = 256 * 1024;

@@ -29,3 +29,18 @@ fn drive(product: Product, scene: &str) {
 fn resend_makes_lists_and_ends_keys_as_its_reference_says() {
     drive(Product::Resend, "resend");
 }
+
+#[test]
+fn twilio_makes_lists_and_ends_keys_as_its_reference_says() {
+    drive(Product::Twilio, "twilio");
+}
+
+#[test]
+fn sentry_makes_refuses_and_ends_keys_as_its_reference_says() {
+    drive(Product::Sentry, "sentry");
+}
+
+#[test]
+fn openai_makes_lists_and_ends_service_accounts_as_its_reference_says() {
+    drive(Product::OpenAi, "openai");
+}

@@ -5,7 +5,7 @@ use rota_core::fault::Fault;
 use rota_engine::ports::{Proof, TargetContext, TargetEffect, Which};
 use rota_fakes::http::{Effect, Fault as Trouble};
 
-use super::server::{Account, RESEND, fence};
+use super::server::{ALL, Account, RESEND, TWILIO, fence};
 use crate::support::value;
 
 fn holds(fault: &Fault, words: &[&str]) {
@@ -17,16 +17,48 @@ fn holds(fault: &Fault, words: &[&str]) {
 
 #[tokio::test]
 async fn without_a_login_or_with_the_very_key_that_is_rotated_nothing_begins() {
-    let account = Account::new(&RESEND);
-    let rotator = account.rotator_alone();
-    let missing = TargetContext { admin: None, ..account.context() };
-    holds(&account.told(rotator.preflight(&missing).await), &["main:admin", "nothing is stored"]);
-    let own = TargetContext { admin: Some(value(&account.first.secret)), ..account.context() };
-    holds(&account.told(rotator.preflight(&own).await), &["main:admin", "make another one"]);
-    let wrong = TargetContext { admin: Some(value("re_wrong")), ..account.context() };
-    let fault = account.told(rotator.preflight(&wrong).await);
-    assert!(matches!(fault, Fault::Denied { .. }), "{fault}");
-    assert_eq!(account.fake.keys().len(), 1);
+    for entry in ALL {
+        let account = Account::new(entry);
+        let rotator = account.rotator_alone();
+        let missing = TargetContext { admin: None, ..account.context() };
+        holds(&account.told(rotator.preflight(&missing).await), &["main:admin", "nothing is stored"]);
+        let own = value(&account.fake.parts(&account.first).into_values().last().unwrap());
+        let own = TargetContext { admin: Some(own), ..account.context() };
+        holds(&account.told(rotator.preflight(&own).await), &["main:admin", "make another one"]);
+        let wrong = r#"{"username":"wrong","password":"wrong"}"#;
+        let wrong = TargetContext { admin: Some(value(wrong)), ..account.context() };
+        let fault = account.told(rotator.preflight(&wrong).await);
+        assert!(matches!(fault, Fault::Denied { .. }), "{}: {fault}", entry.name);
+        assert_eq!(account.fake.keys().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_login_of_one_part_where_two_are_needed_is_told_without_it() {
+    let account = Account::new(&TWILIO);
+    let context = TargetContext { admin: Some(value("hunter2hunter2")), ..account.context() };
+    let fault = account.told(account.rotator_alone().preflight(&context).await);
+    assert!(matches!(fault, Fault::Invalid { .. }) && !fault.to_string().contains("hunter2"), "{fault}");
+    holds(&fault, &["`username` and `password`"]);
+    assert_eq!(account.fake.script().seen(), []);
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_the_key_is_told_without_it() {
+    for entry in ALL {
+        let account = Account::new(entry);
+        let (rotator, context) = (account.rotator_alone(), account.made().await);
+        account.fake.remove(&account.first.id);
+        let Proof::Refused { detail } = rotator.prove(Which::Old, &context).await.unwrap() else {
+            panic!("{}: a key that is gone is accepted", entry.name)
+        };
+        assert!(!detail.contains(&account.first.secret) && detail.contains(&account.first.id), "{detail}");
+        let most = account.fake.keys().len();
+        account.fake.set_most(most);
+        let fault = account.told(rotator.create(&context, fence()).await);
+        assert!(!fault.passes_by_itself(), "{}: {fault}", entry.name);
+        assert_eq!(account.fake.keys().len(), most);
+    }
 }
 
 #[tokio::test]

@@ -7,27 +7,52 @@ use rota_engine::ports::{Idleness, Observed, Proof, TargetContext, TargetEffect,
 use rota_fakes::http::{Effect, Fault as Trouble};
 use uuid::Uuid;
 
-use super::server::{Account, LABEL, RESEND, fence};
+use super::server::{ALL, Account, LABEL, RESEND, SENTRY, TWILIO, fence};
 
 #[tokio::test]
 async fn a_key_is_made_proven_and_the_old_one_ended_by_its_id() {
-    let account = Account::new(&RESEND);
-    let others = account.fake.make("somebody-elses");
-    let (rotator, context) = (account.rotator_alone(), account.made().await);
-    let new = account.fake.keys().pop().unwrap();
-    assert_eq!(new.name, format!("{LABEL}-{}", context.rotation.0.simple()));
-    assert_eq!(Some(&new.id), context.new_identity.as_ref());
-    assert_eq!(rotator.prove(Which::New, &context).await.unwrap(), Proof::Accepted);
-    assert_eq!(rotator.prove(Which::Old, &context).await.unwrap(), Proof::Accepted);
-    assert_eq!(rotator.idleness(&context).await.unwrap(), Idleness::Idle);
-    for effect in [TargetEffect::Revoke, TargetEffect::Remove] {
-        assert_eq!(rotator.observe(effect, &context).await.unwrap(), Observed::Absent, "{effect:?}");
-        rotator.apply(effect, &context, fence()).await.unwrap();
-        rotator.apply(effect, &context, fence()).await.unwrap_or_else(|fault| panic!("{effect:?}: {fault}"));
-        assert_eq!(rotator.observe(effect, &context).await.unwrap(), Observed::Applied, "{effect:?}");
+    for entry in ALL {
+        let account = Account::new(entry);
+        let others = account.fake.make("somebody-elses");
+        let (rotator, context) = (account.rotator_alone(), account.made().await);
+        let new = account.fake.keys().pop().unwrap();
+        assert_eq!(new.name, format!("{LABEL}-{}", context.rotation.0.simple()));
+        assert_eq!(Some(&new.id), context.new_identity.as_ref());
+        assert!(context.new.as_ref().unwrap().same_as(&account.parts(&new)), "{}", entry.name);
+        assert_eq!(rotator.prove(Which::New, &context).await.unwrap(), Proof::Accepted);
+        assert_eq!(rotator.prove(Which::Old, &context).await.unwrap(), Proof::Accepted);
+        assert_eq!(rotator.idleness(&context).await.unwrap(), Idleness::Idle);
+        if rotator.traits().reversible {
+            refuse_and_take_back(&account, &context).await;
+        }
+        for effect in [TargetEffect::Revoke, TargetEffect::Remove] {
+            assert_eq!(rotator.observe(effect, &context).await.unwrap(), Observed::Absent, "{effect:?}");
+            for time in 1..=2 {
+                let applied = rotator.apply(effect, &context, fence()).await;
+                applied.unwrap_or_else(|fault| panic!("{}: {effect:?}, time {time}: {fault}", entry.name));
+            }
+            assert_eq!(rotator.observe(effect, &context).await.unwrap(), Observed::Applied, "{effect:?}");
+        }
+        assert!(matches!(rotator.prove(Which::Old, &context).await.unwrap(), Proof::Refused { .. }));
+        assert_eq!(account.fake.keys(), [others]);
     }
-    assert!(matches!(rotator.prove(Which::Old, &context).await.unwrap(), Proof::Refused { .. }));
-    assert_eq!(account.fake.keys(), [others]);
+}
+
+/// The old key is refused, accepted again, and refused.
+async fn refuse_and_take_back(account: &Account, context: &TargetContext) {
+    let rotator = account.rotator_alone();
+    for (effect, active) in
+        [(TargetEffect::Disable, false), (TargetEffect::Restore, true), (TargetEffect::Disable, false)]
+    {
+        assert_eq!(rotator.observe(effect, context).await.unwrap(), Observed::Absent, "{effect:?}");
+        rotator.apply(effect, context, fence()).await.unwrap();
+        assert_eq!(rotator.observe(effect, context).await.unwrap(), Observed::Applied, "{effect:?}");
+        let proof = rotator.prove(Which::Old, context).await.unwrap();
+        assert_eq!(proof == Proof::Accepted, active, "{effect:?}");
+        let inactive: Vec<String> =
+            account.fake.keys().into_iter().filter(|key| !key.active).map(|key| key.id).collect();
+        assert_eq!(inactive == [account.first.id.clone()], !active, "{effect:?} touched another key");
+    }
 }
 
 #[tokio::test]
@@ -57,17 +82,19 @@ async fn names_that_only_look_alike_are_somebody_elses_business() {
 
 #[tokio::test]
 async fn what_a_lost_answer_left_behind_is_found_by_name_and_ended_by_id() {
-    let account = Account::new(&RESEND);
-    let (rotator, context) = (account.rotator_alone(), account.context());
-    assert_eq!(rotator.find_created(&context).await.unwrap(), None);
-    account.fake.script().add(Trouble::next("POST /api-keys", Effect::CutAfter));
-    assert!(matches!(account.told(rotator.create(&context, fence()).await), Fault::Transient { .. }));
-    let lost = account.fake.keys().pop().unwrap().id;
-    assert_eq!(rotator.find_created(&context).await.unwrap(), Some(lost.clone()));
-    assert_eq!(rotator.observe(TargetEffect::Remove, &context).await.unwrap(), Observed::Absent);
-    rotator.apply(TargetEffect::Remove, &context, fence()).await.unwrap();
-    assert_eq!(rotator.observe(TargetEffect::Remove, &context).await.unwrap(), Observed::Applied);
-    assert_eq!(account.fake.keys(), std::slice::from_ref(&account.first));
+    for entry in ALL {
+        let account = Account::new(entry);
+        let (rotator, context) = (account.rotator_alone(), account.context());
+        assert_eq!(rotator.find_created(&context).await.unwrap(), None);
+        account.fake.script().add(Trouble::next(entry.creates, Effect::CutAfter));
+        assert!(matches!(account.told(rotator.create(&context, fence()).await), Fault::Transient { .. }));
+        let lost = account.fake.keys().pop().unwrap().id;
+        assert_eq!(rotator.find_created(&context).await.unwrap(), Some(lost), "{}", entry.name);
+        assert_eq!(rotator.observe(TargetEffect::Remove, &context).await.unwrap(), Observed::Absent);
+        rotator.apply(TargetEffect::Remove, &context, fence()).await.unwrap();
+        assert_eq!(rotator.observe(TargetEffect::Remove, &context).await.unwrap(), Observed::Applied);
+        assert_eq!(account.fake.keys(), std::slice::from_ref(&account.first));
+    }
 }
 
 #[tokio::test]
@@ -87,13 +114,37 @@ async fn a_key_that_is_older_than_the_rotation_whose_name_it_has_is_not_taken_fo
 
 #[tokio::test]
 async fn every_page_of_the_list_is_read() {
-    let account = Account::new(&RESEND);
-    for number in 0..230 {
-        account.fake.make(&format!("other-{number}"));
+    for entry in ALL {
+        let account = Account::new(entry);
+        account.fake.set_longest_page(4);
+        for number in 0..10 {
+            account.fake.make(&format!("other-{number}"));
+        }
+        // The oldest key stands on the last of three pages.
+        account.rotator_alone().preflight(&account.context()).await.unwrap();
+        let pages = account.fake.script().seen().len();
+        assert_eq!(pages, 3, "{}: {:?}", entry.name, account.fake.script().seen());
     }
-    // The oldest key stands on the last of three pages.
-    account.rotator_alone().preflight(&account.context()).await.unwrap();
-    assert_eq!(account.fake.script().count("GET /api-keys"), 3);
+}
+
+#[tokio::test]
+async fn a_next_page_at_another_host_gets_no_login() {
+    for (entry, link) in [(&TWILIO, false), (&SENTRY, true)] {
+        let (account, elsewhere) = (Account::new(entry), Account::new(entry));
+        let next = format!("{}/next", elsewhere.fake.url());
+        let (headers, body) = match link {
+            true => (
+                vec![("link".to_owned(), format!("<{next}>; rel=\"next\"; results=\"true\""))],
+                "[]".to_owned(),
+            ),
+            false => (Vec::new(), format!("{{\"keys\":[],\"next_page_uri\":\"{next}\"}}")),
+        };
+        account.fake.script().add(Trouble::next(entry.lists, Effect::Answer { status: 200, headers, body }));
+        let fault = account.told(account.rotator_alone().preflight(&account.context()).await);
+        assert!(matches!(fault, Fault::Invalid { .. }), "{fault}");
+        assert!(fault.to_string().contains("another host"), "{fault}");
+        assert_eq!(elsewhere.fake.script().seen(), [], "{}", entry.name);
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use rota_core::value::{Bundle, SecretValue};
 use rota_engine::ports::{Fence, Rotator, TargetContext};
 use rota_engine::test_support::rotator_suite::{RotatorUnderTest, SecretUnderTest};
 use rota_fakes::http::Listen;
-use rota_fakes::providers::{Key, Product, ProviderFake};
+use rota_fakes::providers::{Key, Product, ProviderFake, openai, sentry, twilio};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -32,6 +32,9 @@ pub(super) struct Entry {
     /// What consumers read, by name.
     fields: &'static [(&'static str, &'static str)],
     with: &'static [(&'static str, &'static str)],
+    /// The beginning of the call that makes a key, and of the one that lists them.
+    pub(super) creates: &'static str,
+    pub(super) lists: &'static str,
 }
 
 pub(super) const RESEND: Entry = Entry {
@@ -40,7 +43,42 @@ pub(super) const RESEND: Entry = Entry {
     base: "https://api.resend.com",
     fields: &[("KEY", "{secret}"), ("KEY_ID", "{id}")],
     with: &[],
+    creates: "POST /api-keys",
+    lists: "GET /api-keys",
 };
+
+pub(super) const TWILIO: Entry = Entry {
+    product: Product::Twilio,
+    name: "twilio",
+    base: "https://api.twilio.com",
+    fields: &[("KEY", "{id}:{secret}")],
+    with: &[("account", twilio::ACCOUNT)],
+    creates: "POST /2010-04-01/Accounts/",
+    lists: "GET /2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef/Keys.json",
+};
+
+pub(super) const SENTRY: Entry = Entry {
+    product: Product::Sentry,
+    name: "sentry",
+    base: "https://sentry.io",
+    fields: &[("KEY", "{dsn}")],
+    with: &[("organization", sentry::ORGANIZATION), ("project", sentry::PROJECT)],
+    creates: "POST /api/0/projects/acme/backend/keys/",
+    lists: "GET /api/0/projects/acme/backend/keys/",
+};
+
+pub(super) const OPENAI: Entry = Entry {
+    product: Product::OpenAi,
+    name: "openai",
+    base: "https://api.openai.com",
+    fields: &[("KEY", "{secret}"), ("KEY_ID", "{id}")],
+    with: &[("project", openai::PROJECT)],
+    creates: "POST /v1/organization/projects/proj_abc/service_accounts",
+    lists: "GET /v1/organization/projects/proj_abc/service_accounts",
+};
+
+/// Every entry of the catalogue.
+pub(super) const ALL: [&Entry; 4] = [&RESEND, &TWILIO, &SENTRY, &OPENAI];
 
 pub(super) const LABEL: &str = "acd";
 
@@ -163,7 +201,10 @@ impl Account {
     /// The fault of a call, which tells no secret.
     pub(super) fn told<T>(&self, result: Result<T, Fault>) -> Fault {
         let fault = crate::support::fault(result);
-        for secret in self.fake.keys().into_iter().map(|key| key.secret).chain([self.fake.admin()]) {
+        let admin = self.fake.admin();
+        // A login of two parts is told by neither its whole nor its longest part.
+        let longest = admin.split('"').max_by_key(|part| part.len()).unwrap_or_default().to_owned();
+        for secret in self.fake.keys().into_iter().map(|key| key.secret).chain([admin, longest]) {
             assert!(!fault.to_string().contains(&secret), "a secret is told: {fault}");
         }
         fault

@@ -15,5 +15,8 @@ macro_rules! entries {
 }
 
 entries! {
+    openai: OPENAI,
     resend: RESEND,
+    sentry: SENTRY,
+    twilio: TWILIO,
 }
