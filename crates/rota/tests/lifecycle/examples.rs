@@ -36,7 +36,7 @@ fn test_kind(name: &str) -> CheckPolicy {
 }
 
 /// The same policy for a test's world.
-fn in_seconds(policy: &mut Policy, world: &World) {
+pub(crate) fn in_seconds(policy: &mut Policy, world: &World) {
     for (id, store) in &mut policy.stores {
         if store.kind == "env-file" {
             let file = world.folder.path().join(format!("{id}.env"));
@@ -75,7 +75,7 @@ pub(crate) fn in_place(policy: &mut Policy) {
     }
 }
 
-/// Kinds whose servers are in the tests of the kind, where their secrets are rotated.
+/// Kinds whose servers are in tests of their own, where their secrets are rotated.
 const AT_SERVERS_OF_THEIR_OWN: [&str; 4] = ["aws-iam-access-key", "grafana-admin", "provider", "redis-acl"];
 
 /// Each database of the example becomes one of the test, with a first login in use; a
@@ -146,7 +146,7 @@ async fn log_in_at(database: &TestDatabase, secret: &mut SecretPolicy, world: &W
 }
 
 /// Adds a line to an env file that is for its owner only.
-fn append_line(file: &Path, name: &str, text: &str) {
+pub(crate) fn append_line(file: &Path, name: &str, text: &str) {
     let mut options = OpenOptions::new();
     let mut file = options.append(true).create(true).mode(0o600).open(file).unwrap();
     writeln!(file, "{name}='{text}'").unwrap();

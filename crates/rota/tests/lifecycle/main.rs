@@ -20,6 +20,7 @@ mod mirrors;
 mod operator;
 mod pinned;
 mod postgres;
+mod providers;
 mod runbooks;
 mod signing;
 mod trouble;

@@ -237,6 +237,16 @@ impl World {
         }
     }
 
+    /// The same world, in which the daemon knows these providers.
+    pub(crate) async fn with_providers(mut self, providers: Providers) -> Self {
+        let own = environment(self.folder.path(), aws_at(&self.aws.url()).await, &self.vault);
+        let own = AdapterEnvironment { providers, ..own };
+        let at_ecs = AdapterEnvironment { aws: aws_at(&self.ecs.url()).await, ..own.clone() };
+        let consumers = Arc::clone(&self.consumers);
+        self.adapters = Arc::new(WithConsumers::new(Catalog::new(own), at_ecs, consumers));
+        self
+    }
+
     pub(crate) fn engine(&self, holder: &str) -> Engine {
         self.engine_on(Arc::clone(&self.journal) as Arc<dyn Journal>, holder)
     }
