@@ -107,6 +107,9 @@ pub(crate) enum Command {
     /// The key of env files, and the sealed copies of replaced ones
     #[command(subcommand)]
     EnvFile(EnvFile),
+    /// The providers whose API keys can be rotated, and files that describe more of them
+    #[command(subcommand)]
+    Provider(ProviderCommand),
     /// Go on after the state database was restored from a backup
     Recover(Recover),
     /// Ask a running daemon whether it is well (for container health checks)
@@ -364,6 +367,18 @@ pub(crate) struct Doctor {
 pub(crate) enum ConfigCommand {
     /// Every setting with its source; secret ones are not shown
     Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProviderCommand {
+    /// List the providers of this version and of the daemon's own folder
+    List,
+    /// Check files that describe providers
+    Lint {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ mod notify;
 mod orders;
 mod plan;
 mod policy;
+mod provider;
 mod recover;
 mod shell;
 mod status;
@@ -128,6 +129,7 @@ async fn perform(context: &Context, command: &Command) -> Outcome {
         Command::Doctor(doctor) => doctor::run(context, doctor).await,
         Command::Config(ConfigCommand::Show) => config_show::run(context),
         Command::EnvFile(command) => env_file::run(context, command).await,
+        Command::Provider(command) => provider::run(context, command),
         Command::Recover(recover) => recover::run(context, recover).await,
         Command::Health(health) => health::run(context, health).await,
         Command::Completions { shell } => shell::completions(context, *shell),

@@ -151,3 +151,41 @@ fn output_into_a_closed_pipe_is_no_error() {
     let ran = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(ran.stderr).unwrap(), "");
 }
+
+#[test]
+fn a_providers_file_is_checked_before_a_daemon_reads_it() {
+    let folder = folder(GOOD);
+    let shipped = include_str!("../../../../config/providers/resend.toml");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("acme.toml", &shipped.replace("name    = \"resend\"", "name = \"acme\""));
+    let ran = run(folder.path(), &["provider", "lint", "acme.toml", "--json"]);
+    assert_eq!((ran.code, &ran.json()["ok"]), (0, &true.into()), "{}", ran.stderr);
+
+    write(
+        "wrong.toml",
+        &shipped.replace("https://api.resend.com", "http://api.resend.com").replace("{name}", "{nme}"),
+    );
+    write("broken.toml", "name = \n");
+    let ran = run(folder.path(), &["provider", "lint", "acme.toml", "wrong.toml", "broken.toml"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    for wanted in
+        ["wrong.toml: `base`: ", "nothing fills `{nme}`", "write one of `{domain_id}`", "broken.toml: line 1"]
+    {
+        assert!(ran.stdout.contains(wanted), "`{wanted}` is missing: {}", ran.stdout);
+    }
+    assert_eq!(run(folder.path(), &["provider", "lint", "absent.toml"]).code, 3);
+    assert_eq!(run(folder.path(), &["provider", "lint"]).code, 2);
+
+    let providers = folder.path().join("providers");
+    std::fs::create_dir(&providers).unwrap();
+    std::fs::rename(folder.path().join("acme.toml"), providers.join("acme.toml")).unwrap();
+    let set = format!("providers.folder={}", providers.display());
+    let listed = run(folder.path(), &["provider", "list", "--json", "--set", &set]).json();
+    let names =
+        listed["providers"].as_array().unwrap().iter().map(|provider| provider["name"].as_str().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["acme", "openai", "resend", "sentry", "twilio"]);
+    std::fs::rename(folder.path().join("wrong.toml"), providers.join("wrong.toml")).unwrap();
+    let ran = run(folder.path(), &["provider", "list", "--set", &set]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.stderr.contains("`base`"), "{}", ran.stderr);
+}

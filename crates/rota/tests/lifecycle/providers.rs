@@ -14,8 +14,11 @@ use serde_json::json;
 use crate::examples::{append_line, example, in_seconds};
 use crate::support::World;
 
-/// Each provider with its base, and what stands in the place of the example's accounts.
-const PROVIDERS: [(&str, &str, Product, &[(&str, &str)]); 4] = [
+/// What stands in the place of an example's account, by name.
+type With = &'static [(&'static str, &'static str)];
+
+/// Each provider with its base and the account of its fake.
+const PROVIDERS: [(&str, &str, Product, With); 4] = [
     ("openai", "https://api.openai.com", Product::OpenAi, &[("project", openai::PROJECT)]),
     ("resend", "https://api.resend.com", Product::Resend, &[]),
     (
