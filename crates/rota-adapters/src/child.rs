@@ -3,7 +3,10 @@
 //!
 //! A program runs in a process group of its own, which ends with it when its time
 //! is up. What it prints may hold secrets of its own, so it goes nowhere; its exit
-//! code is all that it says. Deliberately absent: values in arguments or environment.
+//! code is all that it says, but where it is [asked](Program::talk) for an answer.
+//! Deliberately absent: values in arguments or environment.
+
+mod dialogue;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,6 +17,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub(crate) use dialogue::Said;
 use rota_core::fault::Fault;
 use rota_core::policy::kinds::KindProblem;
 use rota_core::value::SecretValue;
@@ -82,11 +86,22 @@ impl Program {
     /// where it may not be run.
     pub(crate) async fn run(mut self) -> Result<End, Fault> {
         let input = self.input.take();
-        let mut child = self.spawn(input.is_some())?;
+        let child = self.start(&mut self.command(input.is_some())?)?;
+        self.see_through(child, input, async {}).await.map(|(end, _)| end)
+    }
+
+    /// Waits for the end, or for the end of its time, while `beside` goes on; what that
+    /// came to is `None` where the time was up.
+    async fn see_through<T>(
+        &self,
+        mut child: Child,
+        input: Option<SecretValue>,
+        beside: impl Future<Output = T>,
+    ) -> Result<(End, Option<T>), Fault> {
         let mut group = Group::of(&child);
-        let ended = tokio::time::timeout(self.timeout, finish(&mut child, input)).await;
-        let status = match ended {
-            Ok(status) => status,
+        let whole = async { tokio::join!(finish(&mut child, input), beside) };
+        let (status, said) = match tokio::time::timeout(self.timeout, whole).await {
+            Ok(ended) => ended,
             Err(_elapsed) => {
                 group.signal(Signal::TERM);
                 if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
@@ -97,16 +112,16 @@ impl Program {
                 // What the program left behind in its group ends too.
                 group.signal(Signal::KILL);
                 group.forget();
-                return Ok(End::TimedOut(self.timeout));
+                return Ok((End::TimedOut(self.timeout), None));
             }
         };
         group.forget();
         let status =
             status.map_err(|_| Fault::transient(format!("`{}` could not be waited for", self.name())))?;
-        Ok(end_of(status))
+        Ok((end_of(status), Some(said)))
     }
 
-    fn spawn(&self, with_input: bool) -> Result<Child, Fault> {
+    fn command(&self, with_input: bool) -> Result<Command, Fault> {
         let (first, rest) = self
             .argv
             .split_first()
@@ -125,6 +140,10 @@ impl Program {
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
+        Ok(command)
+    }
+
+    fn start(&self, command: &mut Command) -> Result<Child, Fault> {
         let name = self.name();
         command.spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => Fault::invalid(format!(

@@ -1,6 +1,7 @@
 //! Rotators: one file or folder a kind.
 
 pub mod aws_iam;
+pub mod command;
 mod created;
 pub mod generated;
 pub mod grafana_admin;

@@ -1,6 +1,7 @@
 //! Rotators against their real targets.
 
 mod aws_iam;
+mod command;
 mod http_password;
 mod postgres;
 mod provider;
