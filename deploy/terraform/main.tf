@@ -96,6 +96,18 @@ variable "rotated_iam_user_arns" {
   default     = []
 }
 
+variable "cloudwatch_checks" {
+  description = "Checks look at alarms and metrics of CloudWatch"
+  type        = bool
+  default     = false
+}
+
+variable "checked_log_group_arns" {
+  description = "The log groups in which checks count patterns, each with :* at its end"
+  type        = list(string)
+  default     = []
+}
+
 variable "database_user_arns" {
   description = "Log in at the state database with IAM: arn:...:rds-db:REGION:ACCOUNT:dbuser:RESOURCE/USER"
   type        = list(string)
@@ -288,6 +300,24 @@ data "aws_iam_policy_document" "task" {
       sid       = "LastUses"
       actions   = ["iam:GetAccessKeyLastUsed"]
       resources = ["*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.cloudwatch_checks ? [1] : []
+    content {
+      sid       = "Metrics"
+      actions   = ["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricStatistics"]
+      resources = ["*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.checked_log_group_arns) > 0 ? [1] : []
+    content {
+      sid       = "LogPatterns"
+      actions   = ["logs:FilterLogEvents"]
+      resources = var.checked_log_group_arns
     }
   }
 

@@ -26,7 +26,7 @@ use rota_core::policy::kinds::KindProblem;
 use rota_core::value::SecretValue;
 use tokio::sync::OnceCell;
 
-use crate::http::{Reach, check_url};
+use crate::http::{HttpClient, HttpOptions, Reach, check_url};
 
 /// Past this an endpoint that should be near is down or filtered.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +51,8 @@ pub struct AwsEnvironment {
     /// Read from the default chain at the first use, unless it was given.
     config: Arc<OnceCell<SdkConfig>>,
     endpoint: Option<String>,
+    /// For services without an SDK; made at the first use.
+    client: Arc<OnceCell<HttpClient>>,
 }
 
 /// Where one store or service lives, and as whom it is called.
@@ -77,7 +79,7 @@ impl AwsEnvironment {
     /// [`Fault::Invalid`] where `endpoint` is neither https nor on this machine.
     pub fn new(endpoint: Option<&str>) -> Result<Self, Fault> {
         endpoint.map(|endpoint| check_url(endpoint, &Reach::private_too())).transpose()?;
-        Ok(Self { config: Arc::default(), endpoint: endpoint.map(str::to_owned) })
+        Ok(Self { config: Arc::default(), endpoint: endpoint.map(str::to_owned), client: Arc::default() })
     }
 
     /// With a configuration that exists already.
@@ -86,6 +88,20 @@ impl AwsEnvironment {
     /// As [`Self::new`].
     pub fn with_config(config: SdkConfig, endpoint: Option<&str>) -> Result<Self, Fault> {
         Ok(Self { config: Arc::new(OnceCell::new_with(Some(config))), ..Self::new(endpoint)? })
+    }
+
+    /// What takes the place of every AWS endpoint.
+    pub(crate) fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
+    /// The client for signed calls; endpoints may be private ones of the network's own.
+    ///
+    /// # Errors
+    /// Those of [`HttpClient::new`].
+    pub(crate) async fn client(&self) -> Result<&HttpClient, Fault> {
+        let options = HttpOptions { reach: Reach::private_too(), ..HttpOptions::default() };
+        self.client.get_or_try_init(async || HttpClient::new(&options)).await
     }
 
     /// The configuration that all accounts begin with.
@@ -217,8 +233,8 @@ where
     }
 }
 
-/// "Common errors" of the services' API references.
-fn code_fault(what: &str, code: &str, status: u16) -> Fault {
+/// What an error code asks for ("Common errors" of the services' API references).
+pub(crate) fn code_fault(what: &str, code: &str, status: u16) -> Fault {
     let shown = if code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') { code } else { "Unknown" };
     match code {
         "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => Fault::denied(
@@ -256,7 +272,8 @@ fn code_fault(what: &str, code: &str, status: u16) -> Fault {
     }
 }
 
-fn credentials_fault(what: &str, error: &CredentialsError) -> Fault {
+/// Why there are no credentials to call with.
+pub(crate) fn credentials_fault(what: &str, error: &CredentialsError) -> Fault {
     let role = format!("{what}: the role cannot be assumed");
     if let Some(SdkError::ServiceError(context)) = cause::<SdkError<AssumeRoleError>>(error) {
         return code_fault(&role, context.err().code().unwrap_or("Unknown"), context.raw().status().as_u16());

@@ -14,9 +14,7 @@ use rota_engine::ports::{Adapters, Check, HookRunner, Rollout, Rotator, SecretSt
 
 use crate::credential::{CredentialSource, Credentials, Reference};
 use crate::environment::AdapterEnvironment;
-use crate::rotators::{
-    aws_iam, generated, grafana_admin, http_password, operator, postgres, provider, redis_acl,
-};
+use crate::rotators::{aws_iam, command, generated, operator, postgres, provider, redis_acl};
 use crate::stores::{aws_secrets_manager, env_file, vault_kv2};
 use crate::{checks, hooks, rollouts};
 
@@ -47,9 +45,8 @@ pub type HookKind = Entry<BuildHook>;
 pub const STORES: &[StoreKind] = &[env_file::KIND, aws_secrets_manager::KIND, vault_kv2::KIND];
 pub const ROTATORS: &[RotatorKind] = &[
     aws_iam::KIND,
+    command::KIND,
     generated::KIND,
-    grafana_admin::KIND,
-    http_password::KIND,
     operator::KIND,
     postgres::KIND,
     provider::KIND,
@@ -58,10 +55,13 @@ pub const ROTATORS: &[RotatorKind] = &[
 pub const ROLLOUTS: &[RolloutKind] =
     &[rollouts::command::KIND, rollouts::ecs::KIND, rollouts::reread::KIND, rollouts::webhook::KIND];
 pub const CHECKS: &[CheckKind] = &[
+    checks::auth_failures::KIND,
+    checks::cloudwatch::KIND,
     checks::command::KIND,
     checks::http::KIND,
     checks::iam_last_used::KIND,
     checks::json_metric::KIND,
+    checks::log_file::KIND,
     checks::postgres_sessions::KIND,
     checks::prometheus::KIND,
     checks::redis_clients::KIND,

@@ -7,6 +7,7 @@
 
 mod address;
 pub mod aws;
+mod aws_json;
 pub mod catalog;
 pub mod checks;
 pub mod child;

@@ -2,11 +2,14 @@
 //!
 //! A check looks once. What it cannot read is unknown, and unknown never passes.
 
+pub mod auth_failures;
 mod bounds;
+pub mod cloudwatch;
 pub mod command;
 pub mod http;
 pub mod iam_last_used;
 pub mod json_metric;
+pub mod log_file;
 pub mod postgres_sessions;
 pub mod prometheus;
 pub mod redis_clients;

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode, Url};
 use rota_core::fault::Fault;
 use rota_core::policy::duration::DurationText;
 use rota_core::policy::kinds::{KindContext, KindProblem, KindSpec, Port};
+use rota_core::value::SecretValue;
 use rota_engine::ports::{Check, CheckContext, Reading};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,10 +78,48 @@ pub struct PrometheusSettings {
 
 /// The check.
 pub struct PrometheusCheck {
-    requester: Requester,
-    recipe: Recipe,
-    query: String,
+    instant: Instant,
     bounds: Bounds,
+}
+
+/// A query that yields one number at a time.
+pub(super) struct Instant {
+    pub(super) requester: Requester,
+    pub(super) recipe: Recipe,
+    pub(super) query: String,
+}
+
+impl Instant {
+    /// The number at `time`, the server's own without one, or why there is none.
+    ///
+    /// # Errors
+    /// [`Fault::Invalid`] where the query cannot be parsed; as the server says.
+    pub(super) async fn number_at(
+        &self,
+        time: Option<Timestamp>,
+        value: Option<&SecretValue>,
+    ) -> Result<Result<f64, String>, Fault> {
+        // As a form: queries may be longer than an address may be.
+        let request = self
+            .requester
+            .request(Method::POST, &self.recipe, value)
+            .await?
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form(&self.query, time)?);
+        let answer = self.requester.http.send(WHAT, request).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::BAD_REQUEST => {
+                return Err(Fault::invalid("Prometheus cannot parse the check's query, correct it"));
+            }
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                return Ok(Err("Prometheus cannot evaluate the query now".to_owned()));
+            }
+            other => return Err(http::status_fault(WHAT, other, answer.headers())),
+        }
+        let body = http::read_body(WHAT, answer, MAX_BODY_BYTES).await?;
+        Ok(sample_in(&body))
+    }
 }
 
 impl PrometheusCheck {
@@ -87,36 +127,16 @@ impl PrometheusCheck {
     /// [`Fault::Invalid`] where `settings` do not fit.
     pub fn new(settings: &Value, http: HttpClient, credentials: Arc<dyn Credentials>) -> Result<Self, Fault> {
         let settings: PrometheusSettings = settings::read(NAME, settings)?;
-        Ok(Self {
+        let instant = Instant {
             requester: Requester { http, credentials, timeout: timeout(settings.timeout) },
-            bounds: settings.bounds(),
             query: settings.query.clone(),
-            recipe: settings.recipe(),
-        })
+            recipe: settings.clone().recipe(),
+        };
+        Ok(Self { instant, bounds: settings.bounds() })
     }
 
     async fn look(&self, context: &CheckContext) -> Result<Reading, Fault> {
-        // As a form: queries may be longer than an address may be.
-        let request = self
-            .requester
-            .request(Method::POST, &self.recipe, context.value.as_ref())
-            .await?
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form(&self.query)?);
-        let answer = self.requester.http.send(WHAT, request).await?;
-        let status = answer.status();
-        match status {
-            StatusCode::OK => {}
-            StatusCode::BAD_REQUEST => {
-                return Err(Fault::invalid("Prometheus cannot parse the check's query, correct it"));
-            }
-            StatusCode::UNPROCESSABLE_ENTITY => {
-                return Ok(unknown("Prometheus cannot evaluate the query now"));
-            }
-            other => return Err(http::status_fault(WHAT, other, answer.headers())),
-        }
-        let body = http::read_body(WHAT, answer, MAX_BODY_BYTES).await?;
-        Ok(match sample_in(&body) {
+        Ok(match self.instant.number_at(None, context.value.as_ref()).await? {
             Ok(number) => self.bounds.judge(number, context.baseline),
             Err(why) => unknown(why),
         })
@@ -131,8 +151,10 @@ impl Check for PrometheusCheck {
 }
 
 /// `query=...` as a form (URL standard, section 5), which is what a URL's query is.
-fn form(query: &str) -> Result<String, Fault> {
-    let address = Url::parse_with_params("http://localhost", [("query", query)]);
+fn form(query: &str, time: Option<Timestamp>) -> Result<String, Fault> {
+    let time = time.map(|time| ("time", time.as_second().to_string()));
+    let pairs = [("query", query.to_owned())].into_iter().chain(time);
+    let address = Url::parse_with_params("http://localhost", pairs);
     let form = address.ok().and_then(|address| address.query().map(ToOwned::to_owned));
     form.ok_or_else(|| Fault::invalid("the check's query cannot be sent, correct it"))
 }
@@ -230,8 +252,10 @@ mod tests {
 
     #[test]
     fn a_query_is_sent_as_a_form() {
-        let coded = form("sum(rate(a{b=\"c+d\"}[5m])) / 2 & 1").unwrap();
+        let coded = form("sum(rate(a{b=\"c+d\"}[5m])) / 2 & 1", None).unwrap();
         assert_eq!(coded, "query=sum%28rate%28a%7Bb%3D%22c%2Bd%22%7D%5B5m%5D%29%29+%2F+2+%26+1");
+        let yesterday = form("up", Timestamp::from_second(1_768_471_200).ok()).unwrap();
+        assert_eq!(yesterday, "query=up&time=1768471200");
     }
 
     #[test]

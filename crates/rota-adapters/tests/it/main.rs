@@ -1,6 +1,7 @@
 //! The adapters against servers and files, real and fake.
 
 mod checks;
+mod checks_aws;
 mod docs;
 mod ecs;
 mod hooks;
