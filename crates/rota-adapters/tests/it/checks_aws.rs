@@ -188,7 +188,7 @@ async fn a_jump_of_failed_logins_is_seen_against_the_same_hours_of_the_days_befo
 }
 
 /// A server that answers on order, and an environment that takes it for AWS.
-async fn on_order() -> (Serving, AdapterEnvironment) {
+async fn on_order() -> (Serving, Script, AdapterEnvironment) {
     async fn answer(
         headers: HeaderMap,
         body: axum::body::Bytes,
@@ -206,10 +206,10 @@ async fn on_order() -> (Serving, AdapterEnvironment) {
         }
         Ok(json!({ "MetricAlarms": [{ "AlarmName": "five", "StateValue": "OK" }] }).to_string())
     }
-    let serving =
-        Serving::start(Router::new().route("/", post(answer)), Script::new(), Listen::default()).unwrap();
+    let (script, router) = (Script::new(), Router::new().route("/", post(answer)));
+    let serving = Serving::start(router, script.clone(), Listen::default()).unwrap();
     let environment = environment_at(&serving.url(), "AKIA", "the-right-secret").await;
-    (serving, environment)
+    (serving, script, environment)
 }
 
 fn alarm(environment: &AdapterEnvironment) -> Arc<dyn Check> {
@@ -220,7 +220,7 @@ const NOW: CheckContext = CheckContext { now: Timestamp::UNIX_EPOCH, baseline: N
 
 #[tokio::test]
 async fn a_call_is_signed_for_its_region_and_service() {
-    let (serving, environment) = on_order().await;
+    let (serving, _, environment) = on_order().await;
     assert_eq!(alarm(&environment).observe(&NOW).await.unwrap().verdict, Verdict::Healthy);
     let wrong = environment_at(&serving.url(), "AKIA", "another-secret").await;
     assert!(matches!(fault(alarm(&wrong).observe(&NOW).await), Fault::Denied { .. }));
@@ -228,7 +228,7 @@ async fn a_call_is_signed_for_its_region_and_service() {
 
 #[tokio::test]
 async fn what_passes_by_itself_is_unknown_and_what_does_not_is_told_without_the_answers_text() {
-    let (serving, environment) = on_order().await;
+    let (serving, script, environment) = on_order().await;
     for (status, code, denied) in [
         (500, "InternalFailure", None),
         (503, "ServiceUnavailable", None),
@@ -239,7 +239,7 @@ async fn what_passes_by_itself_is_unknown_and_what_does_not_is_told_without_the_
         (403, "hunter2", Some(true)),
     ] {
         let body = json!({ "__type": format!("com.amazonaws#{code}"), "message": "hunter2" }).to_string();
-        serving.script().add(Scripted::next("POST /", Effect::Answer { status, headers: Vec::new(), body }));
+        script.add(Scripted::next("POST /", Effect::Answer { status, headers: Vec::new(), body }));
         let looked = alarm(&environment).observe(&NOW).await;
         match denied {
             None => assert_eq!(looked.unwrap().verdict, Verdict::Unknown, "{code}"),
