@@ -52,8 +52,13 @@ pub const ROTATORS: &[RotatorKind] = &[
     provider::KIND,
     redis_acl::KIND,
 ];
-pub const ROLLOUTS: &[RolloutKind] =
-    &[rollouts::command::KIND, rollouts::ecs::KIND, rollouts::reread::KIND, rollouts::webhook::KIND];
+pub const ROLLOUTS: &[RolloutKind] = &[
+    rollouts::command::KIND,
+    rollouts::ecs::KIND,
+    rollouts::github_dispatch::KIND,
+    rollouts::reread::KIND,
+    rollouts::webhook::KIND,
+];
 pub const CHECKS: &[CheckKind] = &[
     checks::auth_failures::KIND,
     checks::cloudwatch::KIND,

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod consumer;
 pub mod ecs;
 pub mod grafana;
+pub mod github;
 pub mod http;
 pub mod moto;
 pub mod postgres;

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod ecs;
+pub mod github_dispatch;
 pub mod reread;
 pub mod webhook;
 
