@@ -236,7 +236,7 @@ async fn what_passes_by_itself_is_unknown_and_what_does_not_is_told_without_the_
         (400, "AccessDeniedException", Some(true)),
         (400, "ExpiredTokenException", Some(true)),
         (400, "InvalidParameterException", Some(false)),
-        (403, "hunter2", Some(true)),
+        (403, "hunter2 is not allowed", Some(true)),
     ] {
         let body = json!({ "__type": format!("com.amazonaws#{code}"), "message": "hunter2" }).to_string();
         script.add(Scripted::next("POST /", Effect::Answer { status, headers: Vec::new(), body }));

@@ -2,6 +2,7 @@
 
 mod checks;
 mod checks_aws;
+mod checks_suites;
 mod docs;
 mod ecs;
 mod hooks;
@@ -9,6 +10,7 @@ mod messages;
 mod notifiers;
 mod policies;
 mod rollouts;
+mod rollouts_github;
 mod rotators;
 mod stores;
 mod support;

@@ -75,12 +75,12 @@ impl CommandRotator {
     async fn ask(
         &self,
         verb: Verb,
-        which: Which,
+        (which, identity): (Which, Option<String>),
         context: &TargetContext,
         fence: Option<Fence>,
     ) -> Result<Heard, Fault> {
         let question = Question {
-            identity: identity(which, context),
+            identity,
             fence: fence.map(|fence| FenceNumbers {
                 incarnation: fence.incarnation.0,
                 epoch: fence.epoch.0,
@@ -116,7 +116,7 @@ impl CommandRotator {
     }
 
     async fn observe_credential(&self, which: Which, context: &TargetContext) -> Result<Heard, Fault> {
-        self.ask(Verb::Observe, which, context, None).await
+        self.ask(Verb::Observe, (which, identity(which, context)), context, None).await
     }
 
     fn called(&self, which: Which, context: &TargetContext) -> String {
@@ -252,7 +252,7 @@ impl Rotator for CommandRotator {
     }
 
     async fn create(&self, context: &TargetContext, fence: Fence) -> Result<Created, Fault> {
-        let heard = self.ask(Verb::Create, Which::New, context, Some(fence)).await?;
+        let heard = self.ask(Verb::Create, (Which::New, None), context, Some(fence)).await?;
         if heard.outcome != Outcome::Done {
             let called = self.called(Which::New, context);
             return Err(Fault::conflict(format!("{called} has a value that is not this rotation's")));
@@ -304,7 +304,15 @@ impl Rotator for CommandRotator {
             TargetEffect::Revoke | TargetEffect::Remove => Verb::Revoke,
         };
         let which = whom(effect);
-        match self.ask(verb, which, context, Some(fence)).await?.outcome {
+        let mut identity = identity(which, context);
+        if identity.is_none() && self.settings.values == Values::FromTarget {
+            // A rollback that knows no name: what this rotation has made, if anything.
+            identity = self.find_created(context).await?;
+            if identity.is_none() {
+                return Ok(());
+            }
+        }
+        match self.ask(verb, (which, identity), context, Some(fence)).await?.outcome {
             Outcome::Done => Ok(()),
             Outcome::Absent | Outcome::Disabled | Outcome::Foreign | Outcome::Refused => {
                 Err(Fault::conflict(format!(
@@ -316,7 +324,7 @@ impl Rotator for CommandRotator {
     }
 
     async fn prove(&self, which: Which, context: &TargetContext) -> Result<Proof, Fault> {
-        let heard = self.ask(Verb::Prove, which, context, None).await?;
+        let heard = self.ask(Verb::Prove, (which, identity(which, context)), context, None).await?;
         Ok(match heard.outcome {
             Outcome::Done => Proof::Accepted,
             Outcome::Refused | Outcome::Absent | Outcome::Disabled | Outcome::Foreign => {

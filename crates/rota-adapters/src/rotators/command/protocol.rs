@@ -76,7 +76,7 @@ pub struct Question {
     pub version: u32,
     pub verb: Verb,
     /// The name of the secret in the policy.
-    pub secret: SecretName,
+    pub secret: String,
     /// Names everything that this rotation makes; a UUID.
     pub rotation: String,
     pub credential: Credential,
@@ -91,9 +91,6 @@ pub struct Question {
     /// `options` of the policy.
     pub options: BTreeMap<String, String>,
 }
-
-/// A name as text.
-type SecretName = String;
 
 impl Question {
     pub(super) fn new(verb: Verb, which: Which, secret: &SecretId, rotation: RotationId) -> Self {

@@ -115,25 +115,16 @@ async fn what_a_lost_answer_left_behind_is_found_by_its_rotation_and_ended_by_it
     assert_eq!(made.identity, format!("acd-{}", context.rotation));
     assert_eq!(rotator.find_created(&context).await.unwrap(), Some(made.identity.clone()));
     // A rollback that knows no name finds it as well.
+    let nameless = super::service::context(&tokens.settings, TEMPLATE);
     let named = TargetContext { new_identity: Some(made.identity), old: Some(Tokens::first()), ..context };
-    for context in [&named, &TargetContext { new_identity: None, old: None, ..duplicate(&named) }] {
+    for context in [&named, &nameless] {
         assert_eq!(rotator.observe(TargetEffect::Remove, context).await.unwrap(), Observed::Absent);
     }
-    rotator.apply(TargetEffect::Remove, &named, fence(2)).await.unwrap();
-    assert_eq!(names(tokens.folder.path()), ["acd-first"]);
-}
-
-fn duplicate(context: &TargetContext) -> TargetContext {
-    TargetContext {
-        rotation: context.rotation,
-        policy: Arc::clone(&context.policy),
-        old: None,
-        new: None,
-        old_identity: None,
-        new_identity: None,
-        admin: None,
-        since_promotion: None,
-        emergency: false,
-        predecessor_unknown: false,
+    for context in [&named, &nameless] {
+        rotator.apply(TargetEffect::Remove, context, fence(2)).await.unwrap();
+        assert_eq!(names(tokens.folder.path()), ["acd-first"]);
     }
+    rotator.create(&nameless, fence(3)).await.unwrap();
+    rotator.apply(TargetEffect::Remove, &nameless, fence(4)).await.unwrap();
+    assert_eq!(names(tokens.folder.path()), ["acd-first"]);
 }
