@@ -226,11 +226,16 @@ pub(super) fn values(
 pub(super) fn hear(program: &str, verb: Verb, said: Said) -> Result<Heard, Fault> {
     let who = format!("`{program} {}`", verb.as_str());
     let unknown = |why: &str| Fault::transient(format!("{who} {why}, so what it did is not known"));
+    if let end @ End::TimedOut(_) = said.end {
+        return Err(unknown(&end.to_string()));
+    }
+    // Past a limit its pipe was closed, and it may have ended by that.
+    let answer = answer(said.answer.as_deref().map(Vec::as_slice)).map_err(&unknown)?;
+    let made = said.made.ok_or_else(|| unknown("wrote more to descriptor 4 than a value is"))?;
     let code = match said.end {
         End::Code(code) => code,
         end @ (End::Signal(_) | End::TimedOut(_)) => return Err(unknown(&end.to_string())),
     };
-    let answer = answer(said.answer.as_deref().map(Vec::as_slice)).map_err(|why| unknown(why))?;
     let outcome = match code {
         0 => Outcome::Done,
         10 => Outcome::Absent,
@@ -259,7 +264,6 @@ pub(super) fn hear(program: &str, verb: Verb, said: Said) -> Result<Heard, Fault
     if !verb.may_say(outcome) {
         return Err(unknown(&format!("ended with exit code {code}, which is no answer to that")));
     }
-    let made = said.made.ok_or_else(|| unknown("wrote more to descriptor 4 than a value is"))?;
     Ok(Heard { outcome, answer, made })
 }
 

@@ -54,7 +54,7 @@ async fn whatever_is_not_the_protocol_is_unknown() {
         ("kill -TERM $$", "signal 15"),
         // The secret, as an answer and as noise.
         ("cat <&3", "something else"),
-        ("cat <&3 >&2; cat <&3", "something else"),
+        ("cat <&3 | tee /dev/stderr", "something else"),
         ("echo done", "something else"),
         ("printf '{\"identity\":'", "something else"),
         ("head -c 100 /dev/urandom", "something else"),
