@@ -14,7 +14,9 @@ use rota_engine::ports::{Adapters, Check, HookRunner, Rollout, Rotator, SecretSt
 
 use crate::credential::{CredentialSource, Credentials, Reference};
 use crate::environment::AdapterEnvironment;
-use crate::rotators::{aws_iam, command, generated, operator, postgres, provider, redis_acl};
+use crate::rotators::{
+    aws_iam, command, generated, grafana_admin, http_password, operator, postgres, provider, redis_acl,
+};
 use crate::stores::{aws_secrets_manager, env_file, vault_kv2};
 use crate::{checks, hooks, rollouts};
 
@@ -47,6 +49,8 @@ pub const ROTATORS: &[RotatorKind] = &[
     aws_iam::KIND,
     command::KIND,
     generated::KIND,
+    grafana_admin::KIND,
+    http_password::KIND,
     operator::KIND,
     postgres::KIND,
     provider::KIND,

@@ -44,8 +44,14 @@ fn every_policy_in_config_is_accepted_without_a_warning() {
 }
 
 /// Kinds that none of the applications in `config/examples/` has a use for.
-const WITHOUT_AN_EXAMPLE: [&str; 5] =
-    ["rotator command", "rollout github-dispatch", "rollout webhook", "hook command", "hook ecs-task"];
+const WITHOUT_AN_EXAMPLE: [&str; 6] = [
+    "rotator command",
+    "rotator http-password",
+    "rollout github-dispatch",
+    "rollout webhook",
+    "hook command",
+    "hook ecs-task",
+];
 
 #[test]
 fn every_kind_has_an_example() {
