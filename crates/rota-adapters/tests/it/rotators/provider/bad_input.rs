@@ -1,8 +1,12 @@
 //! Whatever is wrong is told before anything is changed, and no answer's text is told.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use rota_core::fault::Fault;
-use rota_engine::ports::{Proof, TargetContext, TargetEffect, Which};
+use rota_core::rotation::Outcome;
+use rota_engine::ports::{OrderKind, Proof, TargetContext, TargetEffect, Which};
+use rota_engine::test_support::rotator_suite::Harness;
 use rota_fakes::http::{Effect, Fault as Trouble};
 
 use super::server::{ALL, Account, RESEND, TWILIO, fence};
@@ -86,6 +90,40 @@ async fn where_no_further_key_fits_the_page_is_named_on_which_a_person_ends_one(
     let fault = account.told(account.rotator_alone().create(&account.context(), fence()).await);
     assert!(matches!(fault, Fault::Invalid { .. }), "{fault}");
     holds(&fault, &["no further key fits", "https://resend.com/api-keys"]);
+}
+
+#[tokio::test]
+async fn a_rotation_that_met_the_quota_is_held_with_nothing_half_done_and_goes_on_when_there_is_room() {
+    let quota = |file: String| format!("{file}quota = [{{ status = 422 }}]\n");
+    let account = Arc::new(Account::with_file(&RESEND, quota));
+    account.fake.set_most(1);
+    let harness = Harness::new(Arc::clone(&account) as _).await;
+    harness.order(OrderKind::Rotate);
+    harness.work_until(|harness| harness.held().is_some()).await;
+    let reason = harness.held().unwrap();
+    for word in ["no further key fits", "https://resend.com/api-keys"] {
+        assert!(reason.contains(word), "`{word}` is missing: {reason}");
+    }
+    assert_eq!(account.fake.keys(), std::slice::from_ref(&account.first));
+    account.fake.set_most(10);
+    harness.order(OrderKind::Resume);
+    assert_eq!(harness.finish().await, Outcome::Completed);
+    let alive = account.fake.keys();
+    assert!(alive.len() == 1 && alive[0].id != account.first.id, "{} keys", alive.len());
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_asked_to_slow_down_completes_without_a_second_key() {
+    for entry in ALL {
+        let account = Arc::new(Account::new(entry));
+        let harness = Harness::new(Arc::clone(&account) as _).await;
+        account.fake.rate_limit(entry.lists, 1, 17);
+        account.fake.rate_limit("DELETE /", 1, 17);
+        account.fake.rate_limit(entry.creates, 1, 17);
+        assert_eq!(harness.rotate().await, Outcome::Completed, "{}", entry.name);
+        assert_eq!(account.fake.keys().len(), 1, "{}", entry.name);
+        assert_eq!(account.fake.script().pending(), 0, "{}", entry.name);
+    }
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub(super) const TWILIO: Entry = Entry {
     base: "https://api.twilio.com",
     fields: &[("KEY", "{id}:{secret}")],
     with: &[("account", twilio::ACCOUNT)],
-    creates: "POST /2010-04-01/Accounts/",
+    creates: "POST /2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef/Keys.json",
     lists: "GET /2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef/Keys.json",
 };
 
