@@ -16,6 +16,7 @@ use rota_core::id::{ConsumerId, SecretId};
 use rota_core::policy::model::Policy;
 use rota_core::rotation::RolloutEvidence;
 
+use crate::failpoint::Records;
 use crate::ports::{
     AcceptedPolicy, Claim, Clock, DueSecret, Journal, JournalError, NewRotation, Notice, Opened, OrderId,
     OutboxClaim, Past, PendingOrder, Record, RolloutClaim, RolloutRecord, Upcoming,
@@ -61,11 +62,17 @@ impl Journal for Bounded {
     }
 
     async fn due(&self, limit: u32) -> Result<(Timestamp, Vec<DueSecret>), Fault> {
+        Records::about_to_call("due");
         self.within(self.journal.due(limit)).await
     }
 
     async fn open(&self, new: NewRotation) -> Result<Opened, Fault> {
-        self.within(self.journal.open(new)).await
+        let records = Records::about_to_make(&new.history);
+        let opened = self.within(self.journal.open(new)).await?;
+        if opened == Opened::Yes {
+            records.made();
+        }
+        Ok(opened)
     }
 
     async fn postpone(
@@ -87,6 +94,7 @@ impl Journal for Bounded {
     }
 
     async fn claim(&self, holder: &str, lease: SignedDuration) -> Result<Option<Claim>, Fault> {
+        Records::about_to_call("claim");
         self.within(self.journal.claim(holder, lease)).await
     }
 
@@ -95,7 +103,10 @@ impl Journal for Bounded {
     }
 
     async fn record(&self, claim: &Claim, record: Record) -> Result<Timestamp, JournalError> {
-        self.within(self.journal.record(claim, record)).await
+        let records = Records::about_to_make(&record.history);
+        let now = self.within(self.journal.record(claim, record)).await?;
+        records.made();
+        Ok(now)
     }
 
     async fn release(&self, claim: &Claim, wake_at: Timestamp) -> Result<(), JournalError> {
@@ -115,6 +126,7 @@ impl Journal for Bounded {
         holder: &str,
         lease: SignedDuration,
     ) -> Result<Option<RolloutClaim>, Fault> {
+        Records::about_to_call("claim_rollout");
         self.within(self.journal.claim_rollout(holder, lease)).await
     }
 
@@ -123,7 +135,10 @@ impl Journal for Bounded {
         claim: &RolloutClaim,
         record: RolloutRecord,
     ) -> Result<Timestamp, JournalError> {
-        self.within(self.journal.record_rollout(claim, record)).await
+        let records = Records::about_to_make(&record.history);
+        let now = self.within(self.journal.record_rollout(claim, record)).await?;
+        records.made();
+        Ok(now)
     }
 
     async fn claim_notices(
@@ -132,6 +147,7 @@ impl Journal for Bounded {
         limit: u32,
         lease: SignedDuration,
     ) -> Result<Option<OutboxClaim>, Fault> {
+        Records::about_to_call("claim_notices");
         self.within(self.journal.claim_notices(channel, limit, lease)).await
     }
 
@@ -144,6 +160,7 @@ impl Journal for Bounded {
     }
 
     async fn upcoming(&self, horizon: SignedDuration) -> Result<(Timestamp, Vec<Upcoming>), Fault> {
+        Records::about_to_call("upcoming");
         self.within(self.journal.upcoming(horizon)).await
     }
 

@@ -9,6 +9,7 @@ mod document_io;
 mod drive;
 mod engine;
 mod evidence;
+mod failpoint;
 #[cfg_attr(
     not(feature = "test-support"),
     expect(dead_code, unreachable_pub, reason = "only builds for tests name protections one by one")
