@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod providers;
+pub mod recorder;
 pub mod redis;
 pub mod secretsmanager;
 pub mod sigv4;
