@@ -4,11 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rota_fakes::postgres::{TestDatabase, shared};
+use rota_fakes::postgres::{PostgresEndpoint, TestDatabase, shared};
 use rota_fakes::wait;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -106,20 +106,29 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
 }
 
+/// A database of `server` with the schema.
+async fn migrated(server: &PostgresEndpoint) -> TestDatabase {
+    let database = server.fresh_database().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut migrate = command(folder.path(), &["migrate", "--json"]);
+    let ran = finish(migrate.env("ROTA__DATABASE__URL", database.url()).output().unwrap());
+    assert!(ran.code == 0 && ran.json()["version"].is_i64(), "{}{}", ran.stdout, ran.stderr);
+    database
+}
+
 impl World {
     /// A migrated database with a login for each role, and `POLICY`.
     pub(crate) async fn new() -> Self {
-        let template = MIGRATED
-            .get_or_init(|| async {
-                let database = shared().unwrap().fresh_database().await.unwrap();
-                let folder = tempfile::tempdir().unwrap();
-                let mut migrate = command(folder.path(), &["migrate", "--json"]);
-                let ran = finish(migrate.env("ROTA__DATABASE__URL", database.url()).output().unwrap());
-                assert!(ran.code == 0 && ran.json()["version"].is_i64(), "{}{}", ran.stdout, ran.stderr);
-                database
-            })
-            .await;
-        let database = shared().unwrap().fresh_copy_of(template).await.unwrap();
+        let template = MIGRATED.get_or_init(|| async { migrated(shared().unwrap()).await }).await;
+        Self::of(shared().unwrap().fresh_copy_of(template).await.unwrap()).await
+    }
+
+    /// The same on a server of the test's own.
+    pub(crate) async fn on(server: &PostgresEndpoint) -> Self {
+        Self::of(migrated(server).await).await
+    }
+
+    async fn of(database: TestDatabase) -> Self {
         let world = Self { database, folder: tempfile::tempdir().unwrap() };
         for login in Login::ALL {
             let name = world.login(login);
@@ -165,6 +174,13 @@ impl World {
     /// The name of a login at this test's database.
     pub(crate) fn login(&self, login: Login) -> String {
         format!("{}_{}", login.prefix(), self.database.name())
+    }
+
+    /// The text at a name of the env file.
+    pub(crate) fn shown_in_env_file(&self, name: &str) -> String {
+        let file = self.read("app.env");
+        let line = file.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{name} is not there")).trim_matches(['\'', '"']).to_owned()
     }
 
     /// A command with that login's connection.
@@ -338,14 +354,25 @@ impl Daemon {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for its end; gives the exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.end().code()
+    }
+
+    /// Waits for its end; tells the signal, too, that ended it.
+    pub(crate) fn end(&mut self) -> ExitStatus {
         let ended = wait::blocking(LIMIT, "the daemon's end", || Ok(self.child.try_wait()?));
-        ended.unwrap_or_else(|error| panic!("{error}: {}", self.log())).code()
+        ended.unwrap_or_else(|error| panic!("{error}: {}", self.log()))
     }
 }
 
