@@ -41,7 +41,8 @@ mod armed {
     /// `abort@POINT` or `panic@POINT`, several with commas between them; each strikes once.
     /// `abort@*` strikes at the first point of history. A point is `KIND/STEP/before` or
     /// `.../after`, without a step where the line has none (`rollout.begun//before`), and
-    /// `call/NAME` for the calls that look for work.
+    /// `call/NAME` for the calls that look for work. `POINT#2` is the second time that this
+    /// process passes it.
     const POINTS: &str = "ROTA_TEST_FAILPOINTS";
 
     /// A file to which each point is written when it is passed.
@@ -56,8 +57,15 @@ mod armed {
         Panic,
     }
 
+    struct Point {
+        strike: Strike,
+        name: String,
+        /// How often it is passed before it strikes.
+        spared: u32,
+    }
+
     struct Armed {
-        points: Mutex<Vec<(Strike, String)>>,
+        points: Mutex<Vec<Point>>,
         passed: Option<Mutex<std::fs::File>>,
     }
 
@@ -111,9 +119,11 @@ mod armed {
             }
             let strike = {
                 let mut points = self.points.lock().unwrap_or_else(PoisonError::into_inner);
-                let strikes = |wanted: &str| wanted == point || (wanted == "*" && is_history);
-                let found = points.iter().position(|(_, wanted)| strikes(wanted));
-                found.map(|index| points.remove(index).0)
+                let is_here = |armed: &Point| armed.name == point || (armed.name == "*" && is_history);
+                let found = points.iter().position(|armed| is_here(armed) && armed.spared == 0);
+                let strike = found.map(|index| points.remove(index).strike);
+                points.iter_mut().filter(|armed| is_here(armed)).for_each(|armed| armed.spared -= 1);
+                strike
             };
             match strike {
                 None => {}
@@ -145,13 +155,17 @@ mod armed {
         Some(Armed { points: Mutex::new(points), passed: file.and_then(open).map(Mutex::new) })
     }
 
-    fn point(text: &str) -> Option<(Strike, String)> {
+    fn point(text: &str) -> Option<Point> {
         let (strike, point) = text.trim().split_once('@')?;
         let strike = match strike {
             "abort" => Strike::Abort,
             "panic" => Strike::Panic,
             _ => return None,
         };
-        Some((strike, point.to_owned()))
+        let (name, spared) = match point.rsplit_once('#') {
+            Some((name, time)) => (name, time.parse::<u32>().ok()?.checked_sub(1)?),
+            None => (point, 0),
+        };
+        Some(Point { strike, name: name.to_owned(), spared })
     }
 }

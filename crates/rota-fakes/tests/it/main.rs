@@ -8,6 +8,7 @@ mod postgres;
 mod providers;
 mod python;
 mod real;
+mod recorder;
 mod secretsmanager;
 mod slack;
 mod vault;

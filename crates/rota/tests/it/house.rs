@@ -43,3 +43,19 @@ fn the_journal_the_adapters_and_the_engine_meet_in_the_ports_only() {
         }
     }
 }
+
+#[test]
+fn what_tests_do_to_a_process_is_not_in_the_program_that_is_shipped() {
+    let cargo = std::env::var_os("CARGO").expect("cargo runs the tests");
+    let arguments = ["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"];
+    let output = Command::new(cargo)
+        .args(arguments)
+        .args(["--format", "{lib} {f}", "--package", "rota"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let engine = lines.lines().find(|line| line.starts_with("rota_engine ")).expect("rota has an engine");
+    assert!(!engine.contains("test-support"), "{engine}");
+    assert!(lines.lines().all(|line| !line.starts_with("rota_fakes")), "{lines}");
+}

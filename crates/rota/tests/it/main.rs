@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod canary;
+mod crash;
 mod daemons;
 mod house;
 mod hygiene;

@@ -219,7 +219,16 @@ impl Subject {
     pub(crate) async fn accepts(&self, text: &str) -> bool {
         match &self.target {
             Target::None => true,
-            Target::Postgres(_) => PgConnection::connect(text).await.is_ok(),
+            Target::Postgres(_) => match PgConnection::connect(text).await {
+                Ok(_) => true,
+                // A password or a user that is refused (PostgreSQL, appendix A).
+                Err(sqlx::Error::Database(error))
+                    if error.code().is_some_and(|code| code.starts_with("28")) =>
+                {
+                    false
+                }
+                Err(error) => panic!("{}: neither accepted nor refused: {error}", self.name),
+            },
             Target::Redis(server) => {
                 let login = text.strip_prefix("redis://").unwrap().split('@').next().unwrap();
                 let (user, password) = login.split_once(':').unwrap();
@@ -337,7 +346,8 @@ impl Aws {
 
     pub(crate) async fn read(&self, path: &str) -> String {
         let client = aws_sdk_secretsmanager::Client::new(&self.config().await);
-        let read = client.get_secret_value().secret_id(path).send().await.unwrap();
-        read.secret_string.unwrap()
+        // Without a stage the emulator goes on to give the first version.
+        let read = client.get_secret_value().secret_id(path).version_stage("AWSCURRENT");
+        read.send().await.unwrap().secret_string.unwrap()
     }
 }

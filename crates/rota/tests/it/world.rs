@@ -369,6 +369,11 @@ impl Daemon {
         self.end().code()
     }
 
+    /// How it ended, where it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for its end; tells the signal, too, that ended it.
     pub(crate) fn end(&mut self) -> ExitStatus {
         let ended = wait::blocking(LIMIT, "the daemon's end", || Ok(self.child.try_wait()?));

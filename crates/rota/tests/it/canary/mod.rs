@@ -13,7 +13,8 @@ mod values;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use rota_fakes::http::{Effect, Fault};
 
@@ -100,22 +101,38 @@ impl Run {
     }
 }
 
-/// A second replica, which writes its log for people.
-fn replica_with_text(run: &Run) -> (std::process::Child, std::thread::JoinHandle<String>) {
-    let mut command = run.world.daemon_command();
-    command.envs(run.settings.iter().cloned()).env("ROTA__TELEMETRY__FORMAT", "text");
-    command.env("ROTA__TELEMETRY__FILTER", "trace").env("RUST_LOG", "trace");
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let log = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
-    (child, log)
+/// A second replica, which writes its log for people; it ends with this.
+struct Second {
+    child: Child,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Second {
+    fn start(run: &Run) -> Self {
+        let mut command = run.world.daemon_command();
+        command.envs(run.settings.iter().cloned()).env("ROTA__TELEMETRY__FORMAT", "text");
+        command.env("ROTA__TELEMETRY__FILTER", "trace").env("RUST_LOG", "trace");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+        Self { child, log: Some(log) }
+    }
+
+    fn log(mut self) -> String {
+        self.child.kill().unwrap();
+        self.log.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Two lives of most secrets, with all that may happen to them.
 fn live(run: &Run, handed_in: &mut Vec<String>) {
-    let echo = serde_json::json!({ "errors": [run.first_value_of(Store::Vault)] }).to_string();
-    let answer = Effect::Answer { status: 500, headers: Vec::new(), body: echo };
-    run.vault.script().add(Fault::next("/v1/secret/", answer).after(4).times(2));
     for subject in &run.subjects {
         run.rotate(subject.name);
     }
@@ -129,6 +146,9 @@ fn live(run: &Run, handed_in: &mut Vec<String>) {
     let emergency =
         ["rotate", "REPORTS_URL", "--emergency", "--suspect", &leaked, "--yes", "--reason", "a leak"];
     run.ok(&emergency, "");
+    let echo = serde_json::json!({ "errors": [run.first_value_of(Store::Vault)] }).to_string();
+    let answer = Effect::Answer { status: 500, headers: Vec::new(), body: echo };
+    run.vault.script().add(Fault::next("/v1/secret/", answer).times(2));
     for name in ["API_KEY", "OTHER_KEY"] {
         run.world.wait_for_step(name, "watch");
         run.ok(&["rollback", name, "--yes", "--reason", "it was wrong"], "");
@@ -171,7 +191,7 @@ async fn no_value_is_anywhere_but_in_the_stores() {
         command.env("ROTA_TEST_FAILPOINTS", PANICS).env("ROTA_TEST_FAILPOINTS_TEXT", elsewhere.path());
     });
     daemon.wait_for("/readyz", "\"ready\":true");
-    let (mut second, second_log) = replica_with_text(&run);
+    let second = Second::start(&run);
     let (pages, poke) = (Pages::of(daemon.address().parse().unwrap()), Poke::of(&run.world.database));
     let mut handed_in = vec![panics_say];
     live(&run, &mut handed_in);
@@ -185,19 +205,17 @@ async fn no_value_is_anywhere_but_in_the_stores() {
 
     let mut haystack = run.haystack();
     haystack.add_process(daemon.id());
-    haystack.add_process(second.id());
+    haystack.add_process(second.child.id());
     for page in pages.seen() {
         haystack.add(Place::Pages, "page", page);
     }
     daemon.signal("ABRT");
     let ended = daemon.end();
     assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false), "its memory was written to disk");
-    second.kill().unwrap();
-    second.wait().unwrap();
     let panicked = daemon.log().matches("a bug: panicked at").count();
     assert_eq!(panicked, PANICS.split(',').count(), "not every task panicked");
     haystack.add(Place::OurLog, "json", daemon.log());
-    haystack.add(Place::OurLog, "text", second_log.join().unwrap());
+    haystack.add(Place::OurLog, "text", second.log());
     let cores = std::fs::read_dir(run.world.folder.path()).unwrap().flatten();
     let cores = cores.filter(|entry| entry.file_name().to_string_lossy().starts_with("core"));
     assert_eq!(cores.count(), 0);
