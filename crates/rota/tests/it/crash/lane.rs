@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
 use crate::poke::Poke;
-use crate::subjects::{Aws, STORES, Store, Subject, word};
+use crate::subjects::{Aws, STORES, Store, Subject, Target, word};
 use crate::world::{Daemon, LIMIT, Login, World};
 
 /// Overlap, token lifetime and the rest are as short as they may be.
@@ -383,6 +383,9 @@ impl Lane {
                 AND h.rotation = (SELECT id FROM rota.rotations ORDER BY opened_at DESC LIMIT 1) \
             GROUP BY 1, 2 HAVING count(*) > 1) AS lines";
         let twice: Option<String> = sqlx::query_scalar(twice).fetch_one(&self.pool).await.unwrap();
+        // Another attempt at a key that the target makes has an intent of its own.
+        let is_made_there = matches!(self.subject.target, Target::Iam(..));
+        let twice = twice.filter(|twice| !is_made_there || twice != "step.intended stage");
         assert_eq!(twice, None, "{when}: in history twice");
         if !self.subject.policy.contains("operator") {
             let left = "SELECT string_agg(what, '; ') FROM rota.orphans WHERE resolved_at IS NULL";
@@ -393,7 +396,7 @@ impl Lane {
 
     /// Whether somebody but consumers verifies the value.
     fn is_refusable(&self) -> bool {
-        !matches!(self.subject.target, crate::subjects::Target::None)
+        !matches!(self.subject.target, Target::None)
     }
 
     /// Every chain of history is whole.
