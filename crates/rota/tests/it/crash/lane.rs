@@ -136,9 +136,15 @@ impl Lane {
             self.order("rotate", "").await;
         }
         assert!(matches!(self.came(&mut daemon, way, ended + 1).await, Came::ToRest));
+        // The end can be seen a moment before its last point is passed.
+        let whole = async || {
+            let text = std::fs::read_to_string(&passed)?;
+            let is_whole = |line: &str| line.starts_with("rotation.ended/") && line.ends_with("/after");
+            Ok(text.lines().any(is_whole).then_some(text))
+        };
+        let text = wait::until(LIMIT, "the last point", whole).await.unwrap();
         drop(daemon);
         self.lapse().await;
-        let text = std::fs::read_to_string(passed).unwrap();
         let mut times: BTreeMap<&str, u32> = BTreeMap::new();
         // What failed for a moment and was tried again is no part of every rotation.
         let lines = text.lines().filter(|point| !point.starts_with("step.failed/"));
