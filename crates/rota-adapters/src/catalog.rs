@@ -16,6 +16,7 @@ use crate::credential::{CredentialSource, Credentials, Reference};
 use crate::environment::AdapterEnvironment;
 use crate::rotators::{
     aws_iam, command, generated, grafana_admin, http_password, operator, postgres, provider, redis_acl,
+    vault_token,
 };
 use crate::stores::{aws_secrets_manager, env_file, vault_kv2};
 use crate::{checks, hooks, rollouts};
@@ -55,6 +56,7 @@ pub const ROTATORS: &[RotatorKind] = &[
     postgres::KIND,
     provider::KIND,
     redis_acl::KIND,
+    vault_token::KIND,
 ];
 pub const ROLLOUTS: &[RolloutKind] = &[
     rollouts::command::KIND,

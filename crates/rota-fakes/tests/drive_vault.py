@@ -116,6 +116,14 @@ def tokens():
     orphan = ROOT.auth.token.create_orphan(policies=["default"], period="1h")["auth"]
     assert orphan["orphan"] and orphan["lease_duration"] == 3_600
     ROOT.auth.token.revoke(orphan["client_token"])
+    named = ROOT.auth.token.create_orphan(policies=["default"], ttl="1h", meta={"made_by": "7"}, display_name="x")["auth"]
+    shown = ROOT.auth.token.lookup_accessor(named["accessor"])["data"]
+    assert shown["meta"] == {"made_by": "7"} and shown["orphan"] and shown["id"] == "", shown
+    assert shown["creation_ttl"] == 3_600 and shown["display_name"] == "token-x", shown
+    ROOT.auth.token.revoke_accessor(named["accessor"])
+    assert named["accessor"] not in ROOT.auth.token.list_accessors()["data"]["keys"]
+    refused(exceptions.Forbidden, ROOT.auth.token.lookup_accessor, named["accessor"])
+    refused(exceptions.Forbidden, ROOT.auth.token.revoke_accessor, named["accessor"])
     ROOT.auth.token.revoke(by_role["client_token"])
 
 

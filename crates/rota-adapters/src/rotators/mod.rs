@@ -11,3 +11,4 @@ pub mod postgres;
 pub mod provider;
 pub mod redis_acl;
 mod turns;
+pub mod vault_token;

@@ -130,7 +130,7 @@ async fn look_up(
 }
 
 /// vaultrs puts the token into a header and panics where that cannot be.
-fn header_safe(token: SecretValue) -> Result<SecretValue, Fault> {
+pub(super) fn header_safe(token: SecretValue) -> Result<SecretValue, Fault> {
     let text = token.expose().trim();
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Fault::invalid("the Vault token is not one line of letters, digits and signs"));

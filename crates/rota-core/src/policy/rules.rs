@@ -59,6 +59,7 @@ rules! {
     LEAD_TOO_SHORT = "P039", Warning, "a lead shorter than the longest closed window";
     UNUSUAL_CADENCE = "P040", Hint, "an unusual cadence without a reason";
     TOKEN_TTL_UNSAID = "P041", Hint, "a signing secret without token_ttl";
+    ENDS_EARLY = "P042", Error, "a value that ends before the next one takes over";
     // Values.
     TOO_WEAK = "P050", Error, "a format under the minimum of its class";
     RATHER_WEAK = "P051", Warning, "a signing secret under 64 bytes of entropy in production";

@@ -76,7 +76,8 @@ pub(crate) fn in_place(policy: &mut Policy) {
 }
 
 /// Kinds whose servers are in tests of their own, where their secrets are rotated.
-const AT_SERVERS_OF_THEIR_OWN: [&str; 4] = ["aws-iam-access-key", "grafana-admin", "provider", "redis-acl"];
+const AT_SERVERS_OF_THEIR_OWN: [&str; 5] =
+    ["aws-iam-access-key", "grafana-admin", "provider", "redis-acl", "vault-token"];
 
 /// Each database of the example becomes one of the test, with a first login in use; a
 /// database user is never created from nothing.

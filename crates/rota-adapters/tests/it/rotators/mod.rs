@@ -6,3 +6,4 @@ mod http_password;
 mod postgres;
 mod provider;
 mod redis_acl;
+mod vault_token;

@@ -2,4 +2,4 @@
 
 pub(crate) mod aws_secrets_manager;
 mod env_file;
-mod vault_kv2;
+pub(crate) mod vault_kv2;

@@ -9,6 +9,7 @@ mod structure;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -85,6 +86,8 @@ pub struct Facts {
     pub disables: bool,
     /// Rotators: what was encrypted with the old value is re-encrypted, or the old one is archived.
     pub keeps_data_readable: bool,
+    /// Rotators: for how long the target accepts a value at most, where that is not for ever.
+    pub lifetime: Option<SignedDuration>,
     /// Rotators: every credential at the target that no second secret may rotate.
     pub targets: Vec<String>,
     /// Stores: what tells that two stores of the policy are one and the same place.
@@ -105,6 +108,7 @@ impl Default for Facts {
             source: Source::Generated,
             disables: false,
             keeps_data_readable: false,
+            lifetime: None,
             targets: Vec::new(),
             identity: None,
             one_document: false,

@@ -32,12 +32,30 @@ pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
             cadence(subject, every, findings);
         }
         between(subject, every, findings);
+        lifetime(subject, every, findings);
         reminders(subject, every, findings);
     }
     tokens(subject, findings);
     if let Some(window) = &subject.resolved.policy.window {
         open(subject, window, findings);
     }
+}
+
+/// A value that ends by itself has to be accepted until the next one took over.
+fn lifetime(subject: &Subject<'_>, every: SignedDuration, findings: &mut Findings) {
+    let policy = &subject.resolved.policy;
+    let wanted = every.saturating_add(policy.kept_overlap());
+    let Some(lifetime) = subject.resolved.facts.lifetime.filter(|lifetime| *lifetime < wanted) else {
+        return;
+    };
+    let message = format!(
+        "a value of `{}` ends after {}, and is used for {} and an overlap",
+        policy.id,
+        show(lifetime),
+        show(every)
+    );
+    let help = format!("let it live for {} or more, or for ever while it is renewed", show(wanted));
+    findings.push(Finding::new(&rules::ENDS_EARLY, due_span(subject), message).help(help));
 }
 
 /// Durations and numbers that cannot be nothing.

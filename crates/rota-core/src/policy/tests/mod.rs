@@ -118,6 +118,7 @@ pub(super) fn kinds() -> Kinds {
         KindSpec::new(Port::Rotator, "iam", "an access key").lint(role_instead).facts(|_| Facts {
             source: Source::Created,
             disables: true,
+            lifetime: Some(jiff::SignedDuration::from_hours(200 * 24)),
             ..Facts::default()
         }),
         KindSpec::new(Port::Rotator, "admin-password", "one password at a time")

@@ -28,16 +28,16 @@ fn constant(text: &str) -> ReadSecret {
     Arc::new(move || Ok(value(&text)))
 }
 
-fn token_login(token: &str) -> VaultLogin {
+pub(crate) fn token_login(token: &str) -> VaultLogin {
     VaultLogin::Token { token: constant(token) }
 }
 
-fn server(address: &str, login: VaultLogin) -> VaultServer {
+pub(crate) fn server(address: &str, login: VaultLogin) -> VaultServer {
     VaultServer { address: address.to_owned(), namespace: None, authority: None, login }
 }
 
 /// An environment with this server and a clock that the test moves.
-fn environment_with(
+pub(crate) fn environment_with(
     server: VaultServer,
     http: &HttpOptions,
     aws: AwsEnvironment,

@@ -283,6 +283,24 @@ fn an_unusual_cadence_says_where_it_comes_from() {
 }
 
 #[test]
+fn a_value_that_ends_by_itself_lives_until_the_next_one_took_over() {
+    let key = |cadence: &str| {
+        added(&format!(
+            "[secret.S3_KEY]\nkind = \"iam\"\ncadence = \"{cadence}\"\noverlap = \"7d\"\nconsumers = [\"backend\"]\n"
+        ))
+    };
+    assert_snapshot!(rule("P042", &key("194d")), @r#"
+    error[P042]: a value of `S3_KEY` ends after 200d, and is used for 194d and an overlap
+      --> policy.toml:30:11
+       |
+    30 | cadence = "194d"
+       |           ^^^^^^
+       = help: let it live for 201d or more, or for ever while it is renewed
+    "#);
+    assert!(super::load(&key("193d")).diagnostics.iter().all(|found| found.code != "P042"));
+}
+
+#[test]
 fn a_signing_secret_says_how_long_what_it_signed_is_accepted() {
     let text = edited("token_ttl = \"7d\"\n", "");
     assert_snapshot!(rule("P041", &text), @r#"
