@@ -81,7 +81,7 @@ impl VaultTokenRotator {
     }
 
     fn known(context: &TargetContext) -> Result<Ids, Fault> {
-        let of = |parts: &Option<Bundle>| parts.as_ref().map(|parts| accessor_of(parts)).transpose();
+        let of = |parts: &Option<Bundle>| parts.as_ref().map(accessor_of).transpose();
         let new = of(&context.new)?.or_else(|| context.new_identity.clone());
         Ok(Ids { old: of(&context.old)?, new })
     }
