@@ -6,6 +6,7 @@ mod checks_suites;
 mod docs;
 mod ecs;
 mod hooks;
+mod lint;
 mod messages;
 mod notifiers;
 mod policies;

@@ -31,6 +31,9 @@ const MERGES: u32 = 5;
 pub(super) const LOOKS_AGAIN: u32 = 6;
 pub(super) const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
+/// The publications of an undo, in their order.
+const UNDO: [Step; 3] = [Step::Reaccept, Step::Demote, Step::Reject];
+
 /// One path of one store.
 struct Target {
     store_policy: StorePolicy,
@@ -125,8 +128,10 @@ fn believable(
     if !lists.contains(&furthest) {
         lists.push(furthest);
     }
-    if let Some(undo) = rotation.step().filter(|step| step.undoes()) {
-        lists.extend(plan::list_after(undo, &rotation.shape));
+    if let Some(step) = rotation.step().filter(|step| step.undoes()) {
+        // An emergency goes on from an undo whose outcome it does not know.
+        let undone = UNDO.iter().position(|undo| *undo == step).map_or(&UNDO[..0], |last| &UNDO[..=last]);
+        lists.extend(undone.iter().filter_map(|undo| plan::list_after(*undo, &rotation.shape)));
     }
     let mut believable = lists
         .into_iter()

@@ -1,6 +1,8 @@
 //! Single promises of the engine, each in the smallest world that could break it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use rota_core::fault::Fault;
@@ -258,4 +260,28 @@ fn what_a_target_spoiled_is_given_again_after_a_resume() {
     });
     assert_eq!(world.until_ended(), Outcome::Completed);
     assert!(matches!(world.holds.as_slice(), [HoldReason::ProofFailed { step: Step::Prove, .. }]));
+}
+
+#[test]
+fn an_emergency_knows_a_publication_of_the_undo_whose_outcome_it_did_not_wait_for() {
+    let mut world = World::rotating(shape("a signing key in a document"));
+    world.until(|world| world.step() == Some(Step::Watch));
+    let has_written = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&has_written);
+    world.sim.scenario.wire.disturb_with(move |call: &Call| {
+        let late = seen.load(Ordering::Relaxed) && call.system == "store:main";
+        if call.name == "write" {
+            seen.store(true, Ordering::Relaxed);
+            return Some(Disturbance::AnswerLost);
+        }
+        late.then(|| Disturbance::Fails(Fault::transient("nobody answers")))
+    });
+    world.sim.order(&world.secret.clone(), OrderKind::Rollback);
+    world.until(|_| has_written.load(Ordering::Relaxed));
+    assert_eq!(world.step(), Some(Step::Demote));
+    world.sim.order(&world.secret.clone(), OrderKind::Emergency { suspect: Some(Suspect::Newer) });
+    world.until(|world| world.step() == Some(Step::Reject));
+    world.sim.scenario.wire.heal();
+    world.until_ended();
+    assert!(world.holds.is_empty(), "{:?}", world.holds);
 }
