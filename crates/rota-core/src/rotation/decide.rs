@@ -94,8 +94,11 @@ pub fn decide(rotation: &Rotation, policy: &SecretPolicy, evidence: &Evidence, n
         State::Held { .. } => return Decision::Parked,
         State::Running { step, attempt } => (*step, attempt),
     };
-    let deadline =
-        attempt.since.saturating_add(deadline::of(step, rotation, policy)).unwrap_or(Timestamp::MAX);
+    let since = match (step, rotation.facts.failing_since) {
+        (Step::Disable | Step::Revoke, Some(failing_since)) => failing_since.min(attempt.since),
+        _ => attempt.since,
+    };
+    let deadline = since.saturating_add(deadline::of(step, rotation, policy)).unwrap_or(Timestamp::MAX);
     if now > deadline && !has_been_met(rotation, step, policy, evidence, now) {
         if let Some(detail) = &evidence.clock_problem {
             // Nobody knows how long the step really took.

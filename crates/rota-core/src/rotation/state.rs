@@ -174,6 +174,9 @@ pub struct Facts {
     pub confirmed_at: Option<Timestamp>,
     pub watch: Watch,
     pub idle_at: Option<Timestamp>,
+    /// Since when what needs that evidence fails, however often it was gathered again meanwhile.
+    #[serde(default)]
+    pub failing_since: Option<Timestamp>,
     /// When the way back last changed what signs; `Cooldown` counts from the end of that rollout.
     pub demoted_at: Option<Timestamp>,
     /// Evidence from before this moment passes no gate.

@@ -225,7 +225,10 @@ fn finished(mut rotation: Rotation, done: Done, now: Timestamp) -> Result<Rotati
             }
         }
         (Step::ConfirmIdle | Step::RecheckIdle, Done::Idle) => facts.idle_at = Some(now),
-        (Step::Disable, Done::Disabled) => facts.disabled_at = Some(now),
+        (Step::Disable, Done::Disabled) => {
+            facts.disabled_at = Some(now);
+            facts.failing_since = None;
+        }
         (Step::Confirm, Done::Confirmed { at }) => facts.confirmed_at = Some(at),
         (Step::ProveRefused, Done::Refused { evidence }) => facts.refusal = Some(evidence),
         (
@@ -280,6 +283,7 @@ fn waited(mut rotation: Rotation, until: Timestamp, why: String) -> Result<Rotat
     attempt.failures = 0;
     attempt.not_before = until;
     attempt.waiting = Some(why);
+    rotation.facts.failing_since = None;
     Ok(rotation)
 }
 
@@ -318,8 +322,11 @@ fn evidence_aged(mut rotation: Rotation, now: Timestamp) -> Result<Rotation, Ill
     if attempt.intent.is_some() || !matches!(step, Step::Disable | Step::Revoke) {
         return Err(IllegalEvent::WrongOutcome(step));
     }
-    rotation.facts.done.remove(&Step::RecheckIdle);
-    rotation.facts.idle_at = None;
+    let failing_since = (attempt.failures > 0).then_some(attempt.since);
+    let facts = &mut rotation.facts;
+    facts.failing_since = facts.failing_since.or(failing_since);
+    facts.done.remove(&Step::RecheckIdle);
+    facts.idle_at = None;
     Ok(proceed(rotation, false, now))
 }
 
@@ -347,6 +354,7 @@ fn resumed(mut rotation: Rotation, now: Timestamp) -> Result<Rotation, IllegalEv
     facts.watch.failures_in_row = 0;
     facts.watch.unread_in_row = 0;
     facts.idle_at = None;
+    facts.failing_since = None;
     if let Some(rollout) = rollout {
         // Everybody has to be made to read anew, and the overlap counts from there.
         facts.done.remove(&rollout);

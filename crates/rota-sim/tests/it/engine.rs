@@ -285,3 +285,21 @@ fn an_emergency_knows_a_publication_of_the_undo_whose_outcome_it_did_not_wait_fo
     world.until_ended();
     assert!(world.holds.is_empty(), "{:?}", world.holds);
 }
+
+/// The evidence that nobody uses the old value ages while the new one cannot be proven, and
+/// is gathered again each time.
+#[test]
+fn a_disabling_that_never_succeeds_is_held_however_often_its_evidence_ages() {
+    let mut world = World::rotating(shape("a database user"));
+    let mut disables = false;
+    world.sim.scenario.wire.disturb_with(move |call: &Call| {
+        disables |= call.name == "record" && call.detail.contains("Running { step: Disable,");
+        let refused = disables && call.name == "prove";
+        refused.then(|| Disturbance::Fails(Fault::transient("nobody answers")))
+    });
+    world.until(|world| !world.holds.is_empty());
+    let held = world.holds.as_slice();
+    assert!(matches!(held, [HoldReason::DeadlinePassed { step: Step::Disable, .. }]), "{held:?}");
+    world.sim.scenario.wire.heal();
+    assert_eq!(world.until_ended(), Outcome::Completed);
+}
