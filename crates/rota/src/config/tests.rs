@@ -90,7 +90,7 @@ fn mistakes_name_the_key_and_where_it_stands() {
     }
     insta::assert_snapshot!(texts.join("\n"), @r#"
     `daemon.listen_on` (from FOLDER/unknown.toml): unknown field `listen_on`, expected one of `listen`, `replica`, `workers`, `wake`, `lease`, `stop_timeout`, `digest`
-    `deamon` (from FOLDER/section.toml): unknown field `deamon`, expected one of `database`, `policy`, `daemon`, `retention`, `limits`, `http`, `env_file`, `slack`, `webhook`, `vault`, `aws`, `telemetry`
+    `deamon` (from FOLDER/section.toml): unknown field `deamon`, expected one of `database`, `policy`, `daemon`, `retention`, `limits`, `http`, `env_file`, `providers`, `slack`, `webhook`, `vault`, `aws`, `telemetry`
     FOLDER/broken.toml:2:45: invalid basic string, expected `"`
     `daemon.wake` (from FOLDER/duration.toml): a duration is a number and a unit, such as `7d`, `24h`, `90s` or `1d12h`
     `daemon.workers` (from FOLDER/zero.toml): invalid value: integer `0`, expected a nonzero u32
