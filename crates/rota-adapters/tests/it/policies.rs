@@ -88,3 +88,28 @@ fn the_committed_schema_is_that_of_the_kinds() {
         "run this test with UPDATE_SCHEMA=1, or `rota policy schema > config/policy.schema.json`"
     );
 }
+
+#[test]
+fn the_page_about_runbooks_names_every_secret_of_its_examples_and_no_other() {
+    let page = std::fs::read_to_string(config().join("../docs/runbooks.md")).unwrap();
+    for (path, loaded) in policies().into_iter().zip(loaded()) {
+        let application = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let Some((_, part)) = page.split_once(&format!("\n## {application}\n")) else {
+            assert_eq!(application, "quickstart", "the page has no part about it");
+            continue;
+        };
+        let part = part.split("\n## ").next().unwrap();
+        let policy = loaded.policy.unwrap();
+        for secret in policy.secrets.keys() {
+            // Five names with one ending stand in one line.
+            let short = secret.as_str().strip_suffix("API_KEY").unwrap_or(secret.as_str());
+            assert!(
+                part.contains(&format!("`{short}")) || part.contains(&format!("[secret.{secret}]")),
+                "{secret}"
+            );
+        }
+        for named in part.split("`[secret.").skip(1).filter_map(|rest| rest.split(']').next()) {
+            assert!(policy.secrets.keys().any(|id| id.as_str() == named), "{application} has no {named}");
+        }
+    }
+}
