@@ -3,7 +3,7 @@
 //!
 //! A program runs in a process group of its own, which ends with it when its time
 //! is up. What it prints may hold secrets of its own, so it goes nowhere; its exit
-//! code is all that it says, but where it is [asked](Program::talk) for an answer.
+//! code is all that it says, but where it is asked for an answer.
 //! Deliberately absent: values in arguments or environment.
 
 mod dialogue;

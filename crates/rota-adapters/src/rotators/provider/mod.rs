@@ -1,5 +1,5 @@
 //! A key of any provider that has calls to make, list and end keys. What these calls are, a
-//! file says: [`file`] is its form, `config/providers/` has those of this program, and the
+//! file says: [`mod@file`] is its form, `config/providers/` has those of this program, and the
 //! daemon's own configuration may name a folder with more.
 //!
 //! A key is made by the provider and its secret shown once. Its name holds the rotation's
