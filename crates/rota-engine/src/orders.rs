@@ -1,10 +1,11 @@
 //! Orders of people, applied to the rotation in flight before anything else.
 
+use rota_core::id::RotationId;
 use rota_core::rotation::{Done, Event, HoldReason, Step, Suspect, emergency_is_within_reach};
 use serde_json::json;
 
 use crate::open;
-use crate::ports::{JournalError, Opened, OrderKind, PendingOrder, Record};
+use crate::ports::{JournalError, Opened, OrderKind, PendingOrder, Record, opened_at};
 use crate::session::{Halt, Session};
 
 impl Session<'_> {
@@ -27,7 +28,7 @@ impl Session<'_> {
             }
             OrderKind::Confirm => return self.refuse(&order, "nothing waits for a confirmation now").await,
             OrderKind::Emergency { suspect } => {
-                match suspect
+                match suspect_of(*suspect, &order, self.rotation().id)
                     .filter(|suspect| emergency_is_within_reach(self.rotation(), *suspect, self.now()))
                 {
                     Some(suspect) => Event::Hastened { suspect, by, reason },
@@ -78,5 +79,44 @@ impl Session<'_> {
             Opened::InFlight => self.refuse(order, "another rotation uses the same target or place").await,
             Opened::Blocked { why } => self.refuse(order, &why).await,
         }
+    }
+}
+
+/// What an order names, seen by a rotation: where that was opened after the order, the
+/// newer value of then is the one in use, which this rotation replaces.
+fn suspect_of(named: Option<Suspect>, order: &PendingOrder, rotation: RotationId) -> Option<Suspect> {
+    let is_late = opened_at(rotation).is_some_and(|at| at > order.at);
+    if is_late { named.map(|_| Suspect::Older) } else { named }
+}
+
+#[cfg(test)]
+mod tests {
+    use rota_core::id::SecretId;
+    use uuid::Builder;
+
+    use super::*;
+    use crate::ports::OrderId;
+
+    #[test]
+    fn an_order_from_before_a_rotation_names_the_value_that_it_replaces() {
+        let opened = 1_767_225_600_000;
+        let rotation = RotationId(Builder::from_unix_timestamp_millis(opened, &[0; 10]).into_uuid());
+        let seen = |named, millis: i64| {
+            let order = PendingOrder {
+                id: OrderId(1),
+                secret: SecretId::new("JWT_SECRET").unwrap(),
+                kind: OrderKind::Emergency { suspect: named },
+                by: "ann".to_owned(),
+                reason: "it leaked".to_owned(),
+                at: jiff::Timestamp::from_millisecond(millis).unwrap(),
+            };
+            suspect_of(named, &order, rotation)
+        };
+        let opened = i64::try_from(opened).unwrap();
+        for named in [Suspect::Older, Suspect::Newer] {
+            assert_eq!(seen(Some(named), opened - 1), Some(Suspect::Older));
+            assert_eq!(seen(Some(named), opened), Some(named));
+        }
+        assert_eq!(seen(None, opened - 1), None);
     }
 }

@@ -27,4 +27,5 @@ pub use rota_core::publication::Place;
 pub use rotator::{
     Created, Fence, Idleness, Observed, Proof, Rotator, RotatorTraits, TargetContext, TargetEffect, Which,
 };
+pub(crate) use store::opened_at;
 pub use store::{SecretStore, Slot, SlotRole, SlotState, Stored, Traces, Trail, WriteToken};

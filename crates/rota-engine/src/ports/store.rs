@@ -150,12 +150,14 @@ impl Trail {
     /// says when it was opened (UUID version 7, RFC 9562).
     #[must_use]
     pub fn is_strange(&self, rotation: RotationId) -> bool {
-        let opened = rotation.0.get_timestamp().map(|at| at.to_unix());
-        let opened = opened.and_then(|(seconds, nanos)| {
-            Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
-        });
-        !self.known.contains(&rotation) && opened.is_some_and(|at| self.is_recent(at))
+        !self.known.contains(&rotation) && opened_at(rotation).is_some_and(|at| self.is_recent(at))
     }
+}
+
+/// When a rotation was opened, to the millisecond, as its id says (UUID version 7, RFC 9562).
+pub(crate) fn opened_at(rotation: RotationId) -> Option<Timestamp> {
+    let (seconds, nanos) = rotation.0.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
 }
 
 /// What earlier work left in a store.
