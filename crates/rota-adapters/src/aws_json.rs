@@ -15,6 +15,7 @@ use rota_core::fault::Fault;
 use serde_json::Value;
 
 use crate::aws::{AwsAccount, AwsEnvironment, code_fault, credentials_fault};
+use crate::checks::{header_name, header_value};
 use crate::http;
 
 /// A page of log events has at most 1 MiB of text; everything else is far smaller.
@@ -57,8 +58,11 @@ impl Caller<'_> {
         ];
         headers.extend(self.signature(&what, &url, &headers, &body).await?);
         let mut request = client.request(Method::POST, &url)?.timeout(self.timeout).body(body);
-        for (name, value) in headers {
-            request = request.header(name, value);
+        for (name, text) in headers {
+            // A session token and a signature are among them.
+            let name = header_name(&name)?;
+            let text = header_value(&name, &text)?;
+            request = request.header(name, text);
         }
         let answer = client.send(&what, request).await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());

@@ -65,7 +65,7 @@ pub struct Engine {
     /// by this process's clock.
     unreached: Mutex<BTreeMap<SecretId, SignedDuration>>,
     /// The journal's clock beside this process's own, when both were last right.
-    anchor: Mutex<Option<(Timestamp, SignedDuration)>>,
+    clock_anchor: Mutex<Option<(Timestamp, SignedDuration)>>,
     #[cfg(feature = "test-support")]
     guards: crate::guard::Guards,
 }
@@ -90,7 +90,7 @@ impl Engine {
             refreshing: AsyncMutex::new(()),
             stopping: AtomicBool::new(false),
             unreached: Mutex::new(BTreeMap::new()),
-            anchor: Mutex::new(None),
+            clock_anchor: Mutex::new(None),
             #[cfg(feature = "test-support")]
             guards: crate::guard::Guards::default(),
         }
@@ -129,8 +129,8 @@ impl Engine {
         self.unreached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn anchor(&self) -> MutexGuard<'_, Option<(Timestamp, SignedDuration)>> {
-        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn clock_anchor(&self) -> MutexGuard<'_, Option<(Timestamp, SignedDuration)>> {
+        self.clock_anchor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The policy that all replicas act on, as last seen by [`Engine::refresh_policy`].

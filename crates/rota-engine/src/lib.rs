@@ -5,6 +5,7 @@
 //! any knowledge of a product.
 
 mod bounded;
+mod clocks;
 mod document_io;
 mod drive;
 mod engine;

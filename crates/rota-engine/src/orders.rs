@@ -28,7 +28,7 @@ impl Session<'_> {
             }
             OrderKind::Confirm => return self.refuse(&order, "nothing waits for a confirmation now").await,
             OrderKind::Emergency { suspect } => {
-                match suspect_of(*suspect, &order, self.rotation().id)
+                match as_seen_by(*suspect, &order, self.rotation().id)
                     .filter(|suspect| emergency_is_within_reach(self.rotation(), *suspect, self.now()))
                 {
                     Some(suspect) => Event::Hastened { suspect, by, reason },
@@ -84,9 +84,9 @@ impl Session<'_> {
 
 /// What an order names, seen by a rotation: where that was opened after the order, the
 /// newer value of then is the one in use, which this rotation replaces.
-fn suspect_of(named: Option<Suspect>, order: &PendingOrder, rotation: RotationId) -> Option<Suspect> {
-    let is_late = opened_at(rotation).is_some_and(|at| at > order.at);
-    if is_late { named.map(|_| Suspect::Older) } else { named }
+fn as_seen_by(named: Option<Suspect>, order: &PendingOrder, rotation: RotationId) -> Option<Suspect> {
+    let opened_later = opened_at(rotation).is_some_and(|at| at > order.at);
+    if opened_later { named.map(|_| Suspect::Older) } else { named }
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
                 reason: "it leaked".to_owned(),
                 at: jiff::Timestamp::from_millisecond(millis).unwrap(),
             };
-            suspect_of(named, &order, rotation)
+            as_seen_by(named, &order, rotation)
         };
         let opened = i64::try_from(opened).unwrap();
         for named in [Suspect::Older, Suspect::Newer] {

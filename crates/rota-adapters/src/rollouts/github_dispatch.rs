@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rota_core::fault::Fault;
 use rota_core::policy::duration::DurationText;
@@ -21,10 +21,9 @@ use rota_engine::ports::{Rollout, RolloutContext, RolloutStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use crate::catalog::RolloutKind;
-use crate::checks::{address_problem, reference_problem};
+use crate::checks::{address_problem, bearer_login, reference_problem};
 use crate::credential::{Credentials, Reference};
 use crate::http::{self, HttpClient};
 use crate::settings;
@@ -125,15 +124,11 @@ impl GithubRollout {
         let GithubSettings { repository, workflow, .. } = &self.settings;
         let url = format!("{api}/repos/{repository}/actions/workflows/{workflow}/{rest}");
         let token = self.credentials.read(&self.settings.token).await?;
-        let login = Zeroizing::new(format!("Bearer {}", token.expose()));
-        let mut login = HeaderValue::try_from(login.as_str())
-            .map_err(|_| Fault::invalid("what is kept at `token` is not a token of GitHub"))?;
-        login.set_sensitive(true);
         Ok(self
             .http
             .request(method, &url)?
             .timeout(settings::timeout(self.settings.timeout, DEFAULT_TIMEOUT))
-            .header(AUTHORIZATION, login)
+            .header(AUTHORIZATION, bearer_login(token.expose())?)
             .header(ACCEPT, "application/vnd.github+json")
             .header("x-github-api-version", VERSION))
     }

@@ -6,10 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{RequestBuilder, Url};
 use rota_core::fault::Fault;
 use rota_core::format::Template;
@@ -22,6 +20,7 @@ use super::answer::{self, Answer, is_plain};
 use super::catalogue::Provider;
 use super::file::{Change, LoginForm, Method, Next, Request, Verify};
 use super::lint::{self, ID};
+use crate::checks::{basic_login, bearer_login, header_name, header_value};
 use crate::http::{self, HttpClient};
 use crate::login::{Login, value};
 
@@ -413,26 +412,16 @@ fn log_in(
             .map_err(|_| Fault::invalid("the login lacks a part; add it to a published template"))
     };
     let (name, text) = match login {
-        LoginForm::Bearer(token) => {
-            (AUTHORIZATION, Zeroizing::new(format!("Bearer {}", fill(token)?.expose())))
-        }
+        LoginForm::Bearer(token) => (AUTHORIZATION, bearer_login(fill(token)?.expose())?),
         LoginForm::Basic { username, password } => {
-            let (username, password) = (fill(username)?, fill(password)?);
-            let pair = Zeroizing::new(format!("{}:{}", username.expose(), password.expose()));
-            let coded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
-            (AUTHORIZATION, Zeroizing::new(format!("Basic {}", *coded)))
+            (AUTHORIZATION, basic_login(fill(username)?.expose(), fill(password)?.expose())?)
         }
         LoginForm::Header { name, value } => {
-            let name = HeaderName::try_from(name.as_str())
-                .map_err(|_| Fault::invalid(format!("`{name}` is not a header's name")))?;
-            (name, Zeroizing::new(fill(value)?.expose().to_owned()))
+            let name = header_name(name)?;
+            let text = header_value(&name, fill(value)?.expose())?;
+            (name, text)
         }
     };
-    let mut text = HeaderValue::try_from(text.as_str()).map_err(|_| {
-        Fault::invalid("the login holds characters that a header cannot; correct what is stored")
-    })?;
-    // Keeps it out of the HTTP library's own output.
-    text.set_sensitive(true);
     Ok(builder.header(name, text))
 }
 

@@ -190,7 +190,7 @@ fn empty_tags() -> &'static BTreeMap<String, String> {
 }
 
 /// A text of ours in place of a value.
-fn placeholder(text: &'static str) -> SecretValue {
+fn constant_text(text: &'static str) -> SecretValue {
     SecretValue::new(text.to_owned()).expect("a constant text is a value")
 }
 
@@ -278,7 +278,7 @@ impl SecretStore for AwsSecretsManagerStore {
 
     /// Publishes a text of ours until the value is neither current nor previous.
     async fn empty_inbox(&self, path: &str) -> Result<(), Fault> {
-        let (api, empty) = (self.api().await, placeholder(EMPTY_INBOX));
+        let (api, empty) = (self.api().await, constant_text(EMPTY_INBOX));
         for _ in [CURRENT, PREVIOUS] {
             let Some(current) = api.get(path, Which::Label(CURRENT)).await? else { return Ok(()) };
             let previous = api.get(path, Which::Label(PREVIOUS)).await?;

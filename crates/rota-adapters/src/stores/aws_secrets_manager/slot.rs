@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::api::{Api, Creation, Move, NewSecret, Put, Version, Which};
 use super::settings::{AwsSecretsManagerSettings, is_name};
-use super::{CURRENT, empty_tags, placeholder};
+use super::{CURRENT, constant_text, empty_tags};
 
 /// Names our slots (UUID version 5, RFC 9562).
 const SLOTS: Uuid = Uuid::from_u128(0x1d2f_8a64_3c5b_4e0f_9a77_52c1_8d0e_6b11);
@@ -164,7 +164,7 @@ pub(super) async fn stage(
 pub(super) async fn purge(api: &Api, settings: &AwsSecretsManagerSettings, slot: &Slot) -> Result<(), Fault> {
     let names = Names::new(slot, settings)?;
     if find(api, &names).await?.is_none() {
-        match put(api, settings, &names, &placeholder(NOTHING)).await? {
+        match put(api, settings, &names, &constant_text(NOTHING)).await? {
             // Another content: the late write was faster, and is what is purged.
             Put::Done { .. } | Put::OtherContent => {}
             Put::NoSecret => return Err(vanished(&names)),
@@ -205,7 +205,7 @@ async fn put(
     let new = NewSecret {
         name: own,
         about: "Pending values of rota; consumers must not read it",
-        value: &placeholder(NOTHING),
+        value: &constant_text(NOTHING),
         token: &Uuid::new_v5(&SLOTS, own.as_bytes()).hyphenated().to_string(),
         kms_key: settings.kms_key.as_deref(),
         tags: settings.tags.as_ref().unwrap_or(empty_tags()),
